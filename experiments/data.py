@@ -1,0 +1,321 @@
+"""Image sets for the experiments: digits (embedded), MNIST and Fashion-MNIST (IDX files).
+
+`load(name)` gives a `Dataset` of flat images in [0, 1] and integer labels. `digits` comes with
+scikit-learn and needs no file. For the other two, four IDX files (raw or gzipped) are looked for in
+
+1. `<data_dir>/<name>/`, or `$SPTRACK_DATA_DIR/<name>/` when `data_dir` is not given,
+2. the folder of the Debian package `dataset-fashion-mnist` (Fashion-MNIST only),
+3. the cache of earlier downloads, filled by a download whose SHA-256 is checked.
+
+The first folder that holds one of the files must hold all four; nothing is mixed. The IDX format:
+two zero bytes, a byte for the type, a byte for the number of dimensions, each dimension as a
+big-endian unsigned 32-bit integer, then the values in C order, big-endian.
+
+MNIST: LeCun, Cortes and Burges, CC BY-SA 3.0. Fashion-MNIST: Xiao, Rasul and Vollgraf,
+arXiv:1708.07747, MIT.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["NAMES", "Dataset", "load", "read_idx"]
+
+NAMES = ("digits", "mnist", "fashion_mnist")
+
+# Which files of a set make up which field of a Dataset.
+_FILES = {
+    "train_images": "train-images-idx3-ubyte",
+    "train_labels": "train-labels-idx1-ubyte",
+    "test_images": "t10k-images-idx3-ubyte",
+    "test_labels": "t10k-labels-idx1-ubyte",
+}
+_MIRRORS = {
+    "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "fashion_mnist": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+}
+# SHA-256 of the published .gz files. A file compressed again differs, and is fine in a data folder.
+_SHA256 = {
+    "mnist": {
+        "train-images-idx3-ubyte.gz": (
+            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"
+        ),
+        "train-labels-idx1-ubyte.gz": (
+            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"
+        ),
+        "t10k-images-idx3-ubyte.gz": (
+            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"
+        ),
+        "t10k-labels-idx1-ubyte.gz": (
+            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"
+        ),
+    },
+    "fashion_mnist": {
+        "train-images-idx3-ubyte.gz": (
+            "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"
+        ),
+        "train-labels-idx1-ubyte.gz": (
+            "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"
+        ),
+        "t10k-images-idx3-ubyte.gz": (
+            "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"
+        ),
+        "t10k-labels-idx1-ubyte.gz": (
+            "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"
+        ),
+    },
+}
+_SYSTEM_FOLDERS = {"fashion_mnist": (Path("/usr/share/datasets/fashion-mnist"),)}
+
+_IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_REMEDY = "Replace the file by a fresh copy, or delete it so that another source is used."
+
+_DIGITS_SEED = 0
+_DIGITS_TEST_FRACTION = 0.2
+
+
+class Dataset(NamedTuple):
+    """Images and labels of one set, split into training and test.
+
+    Attributes:
+        train_images: float32 in [0, 1], shape (N, D), one flattened image per row.
+        train_labels: int32 from 0 to 9, shape (N,).
+        test_images: float32 in [0, 1], shape (M, D).
+        test_labels: int32 from 0 to 9, shape (M,).
+        name: one of `NAMES`.
+    """
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    name: str
+
+
+def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
+    """Load an image set by name; the order of the rows is always the same.
+
+    Args:
+        name: "digits" (1438 + 359 images of 8 x 8), "mnist" or "fashion_mnist" (60000 + 10000
+            images of 28 x 28).
+        data_dir: folder that holds `<name>/` with the four IDX files; they must be there. If None,
+            `$SPTRACK_DATA_DIR` is looked at when set, then the other places listed above.
+            "digits" needs no files and ignores it.
+
+    Returns:
+        A `Dataset`.
+
+    Raises:
+        ValueError: `name` is unknown, or a file is damaged or does not fit the others.
+        FileNotFoundError: no place holds the files and they can't be downloaded.
+        ImportError: scikit-learn (for digits) or pooch (for a download) is not installed.
+
+    Example:
+        >>> data = load("digits")
+        >>> data.train_images.shape, data.test_images.shape
+        ((1438, 64), (359, 64))
+    """
+    if name not in NAMES:
+        raise ValueError(f"unknown dataset {name!r}: choose one of {', '.join(NAMES)}")
+    if name == "digits":
+        return _load_digits()
+    places = _places(name, data_dir)
+    folder = next((place for place in places if _has_any(place)), None)
+    if folder is None and data_dir is not None:
+        raise FileNotFoundError(_not_found(name, places, "nothing was downloaded"))
+    paths = _download(name, places) if folder is None else _files_in(folder)
+    return _assemble(name, paths)
+
+
+def read_idx(path: str | os.PathLike) -> np.ndarray:
+    """Read one IDX file, raw or gzipped, and check that it is whole.
+
+    Args:
+        path: the file; gzip is recognised by its content, not by its name.
+
+    Returns:
+        The array with the shape that the file states, in native byte order.
+
+    Raises:
+        ValueError: wrong magic number, unknown type, or a length that does not fit the dimensions.
+        FileNotFoundError: there is no such file.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder) / "labels"
+        ...     _ = path.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 2, 1]))
+        ...     read_idx(path)
+        array([7, 2, 1], dtype=uint8)
+    """
+    path = Path(path)
+    data = _unzipped(path)
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _IDX_TYPES or data[3] == 0:
+        raise ValueError(
+            f"{path} is no IDX file: expected the bytes 00 00, a type (08 to 0e) and a number of "
+            f"dimensions, found {data[:4].hex(' ') or 'nothing'}. {_REMEDY}"
+        )
+    dtype, ndim = np.dtype(_IDX_TYPES[data[2]]), data[3]
+    start = 4 + 4 * ndim
+    if len(data) < start:
+        raise ValueError(
+            f"{path} is cut off: its header takes {start} bytes, found {len(data)}. {_REMEDY}"
+        )
+    shape = struct.unpack(f">{ndim}I", data[4:start])
+    expected = start + math.prod(shape) * dtype.itemsize
+    if len(data) != expected:
+        raise ValueError(
+            f"{path} has the wrong length: its dimensions {shape} take {expected} bytes, "
+            f"found {len(data)}. {_REMEDY}"
+        )
+    return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def _unzipped(path: Path) -> bytes:
+    """The content of a file, decompressed if it is gzip."""
+    data = path.read_bytes()
+    if data[:2] != b"\x1f\x8b":
+        return data
+    try:
+        return gzip.decompress(data)
+    except (EOFError, OSError, zlib.error) as error:
+        raise ValueError(
+            f"{path} is damaged: expected a whole gzip file, decompression says {error}. {_REMEDY}"
+        ) from error
+
+
+def _places(name: str, data_dir: str | os.PathLike | None) -> list[Path]:
+    """The folders where the files of a set may lie, first choice first."""
+    root = os.environ.get("SPTRACK_DATA_DIR") if data_dir is None else data_dir
+    # An empty variable counts as unset.
+    places = [Path(root) / n for n in (name, name.replace("_", "-"))] if root else []
+    if data_dir is None:
+        places += _SYSTEM_FOLDERS.get(name, ())
+    return list(dict.fromkeys(places))
+
+
+def _has_any(folder: Path) -> bool:
+    return any((folder / (file + end)).is_file() for file in _FILES.values() for end in ("", ".gz"))
+
+
+def _files_in(folder: Path) -> dict[str, Path]:
+    """The path of each field; a raw file goes before a gzipped one of the same name."""
+    paths = {}
+    for field, file in _FILES.items():
+        found = [p for p in (folder / file, folder / f"{file}.gz") if p.is_file()]
+        if not found:
+            raise FileNotFoundError(
+                f"{folder} holds some of the IDX files but neither {file} nor {file}.gz: "
+                f"add it, or remove the others so that another source is used"
+            )
+        paths[field] = found[0]
+    return paths
+
+
+def _not_found(name: str, places: list[Path], reason: str) -> str:
+    looked = ", ".join(map(str, places)) or "no folder (SPTRACK_DATA_DIR is not set)"
+    files = ", ".join(f"{file}[.gz]" for file in _FILES.values())
+    debian = (
+        ", or install Debian's package dataset-fashion-mnist" if name in _SYSTEM_FOLDERS else ""
+    )
+    return (
+        f"{name} was not found and {reason}. Looked in: {looked}. Put {files} into a folder "
+        f"DIR/{name} and set SPTRACK_DATA_DIR=DIR{debian}, or use the dataset digits, which needs "
+        f"no files. The files are published at {_MIRRORS[name]}"
+    )
+
+
+def _download(name: str, places: list[Path]) -> dict[str, Path]:
+    """Fetch the files that the cache lacks and check the SHA-256 of all of them."""
+    try:
+        import pooch
+    except ImportError as error:
+        reason = "downloading needs pooch: pip install 'sptrack[experiments]'"
+        raise ImportError(_not_found(name, places, reason)) from error
+    fetcher = pooch.create(
+        path=pooch.os_cache("sptrack") / name, base_url=_MIRRORS[name], registry=_SHA256[name]
+    )
+    try:
+        return {field: Path(fetcher.fetch(f"{file}.gz")) for field, file in _FILES.items()}
+    except OSError as error:
+        message = _not_found(name, places, f"could not be downloaded to {fetcher.abspath}")
+        raise FileNotFoundError(f"{message}. The download said: {error}") from error
+    except ValueError as error:
+        raise ValueError(
+            f"the download of {name} is not the published data ({error}). Try again; if it stays "
+            f"so, something on the way changes it: fetch the files elsewhere. "
+            + _not_found(name, places, "the download was refused")
+        ) from error
+
+
+def _assemble(name: str, paths: dict[str, Path]) -> Dataset:
+    """Read the four files, check that they belong together, and scale."""
+    arrays = {field: read_idx(path) for field, path in paths.items()}
+    for split in ("train", "test"):
+        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+        where = f"{paths[f'{split}_images']} and {paths[f'{split}_labels']}"
+        if images.dtype != np.uint8 or images.ndim != 3 or images.size == 0:
+            raise ValueError(
+                f"{paths[f'{split}_images']} holds no images: expected uint8 of shape "
+                f"(N, height, width), found {images.dtype} of shape {images.shape}. {_REMEDY}"
+            )
+        if labels.dtype != np.uint8 or labels.shape != images.shape[:1]:
+            raise ValueError(
+                f"{where} do not belong together: expected {len(images)} uint8 labels for "
+                f"{len(images)} images, found {labels.dtype} of shape {labels.shape}. {_REMEDY}"
+            )
+        if labels.max() > 9:
+            raise ValueError(
+                f"{paths[f'{split}_labels']} holds the label {labels.max()}: expected 0 to 9. "
+                f"{_REMEDY}"
+            )
+    if arrays["train_images"].shape[1:] != arrays["test_images"].shape[1:]:
+        raise ValueError(
+            f"{paths['train_images']} and {paths['test_images']} do not belong together: their "
+            f"images are {arrays['train_images'].shape[1:]} and {arrays['test_images'].shape[1:]} "
+            f"pixels. {_REMEDY}"
+        )
+    scaled = {field: _scaled(a) if a.ndim == 3 else _labels(a) for field, a in arrays.items()}
+    return Dataset(**scaled, name=name)
+
+
+def _scaled(images: np.ndarray) -> np.ndarray:
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+
+
+def _labels(labels: np.ndarray) -> np.ndarray:
+    return labels.astype(np.int32)
+
+
+def _load_digits() -> Dataset:
+    """The 8 x 8 digits of scikit-learn, 80 % for training, each class split alike."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise ImportError(
+            "the digits data come with scikit-learn: pip install 'sptrack[experiments]'"
+        ) from error
+    images, labels = load_digits(return_X_y=True)
+    images = images.astype(np.float32) / np.float32(16)
+    train, test = _stratified_split(labels, _DIGITS_TEST_FRACTION, _DIGITS_SEED)
+    labels = _labels(labels)
+    return Dataset(images[train], labels[train], images[test], labels[test], "digits")
+
+
+def _stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple:
+    """Ascending row numbers (train, test); `fraction` of each class, rounded, is for the test."""
+    # RandomState, because NumPy promises that its numbers never change.
+    random = np.random.RandomState(seed)
+    test = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        rows = random.permutation(np.flatnonzero(labels == label))
+        test[rows[: round(fraction * len(rows))]] = True
+    return np.flatnonzero(~test), np.flatnonzero(test)

@@ -1,0 +1,244 @@
+"""Training fully connected nets on arrays, all seeds of an algorithm in one program.
+
+Everything that the experiments share about training: the net, the optimizer around an analog
+algorithm, and a population run that records accuracy, loss, tracking error and pulses per epoch.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+import sptrack as spt
+
+ACTIVATIONS = {"tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu}
+
+
+@dataclasses.dataclass(frozen=True)
+class NetConfig:
+    """A fully connected net.
+
+    Attributes:
+      sizes: numbers of units from input to output.
+      activation: "tanh", "sigmoid" or "relu", between layers.
+      weight_range: largest initial weight in conductance units.
+    """
+
+    sizes: tuple[int, ...]
+    activation: str
+    weight_range: float = 0.3
+
+
+class Net(nnx.Module):
+    """Analog linear layers with an activation in between."""
+
+    def __init__(self, config: NetConfig, rngs: nnx.Rngs):
+        pairs = zip(config.sizes, config.sizes[1:], strict=False)
+        self.layers = nnx.List(
+            [
+                spt.nn.AnalogLinear(
+                    inputs,
+                    outputs,
+                    weight_range=config.weight_range,
+                    kernel_init=nnx.initializers.glorot_uniform(),
+                    rngs=rngs,
+                )
+                for inputs, outputs in pairs
+            ]
+        )
+        self.activation = config.activation
+
+    def __call__(self, x):
+        for layer in self.layers[:-1]:
+            x = ACTIVATIONS[self.activation](layer(x))
+        return self.layers[-1](x)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How a net is trained.
+
+    Attributes:
+      net: the net.
+      epochs: passes over the training set.
+      batch_size: examples per step.
+      digital_rate: learning rate of scales and biases (and of all weights in digital SGD).
+      decay_at: share of the run after which learning rates fall.
+      digital_decay: factor by which the digital rate falls then.
+      analog_decay: the same for the rates on arrays.
+    """
+
+    net: NetConfig
+    epochs: int
+    batch_size: int = 10
+    digital_rate: float = 0.1
+    decay_at: float = 0.5
+    digital_decay: float = 0.3
+    analog_decay: float = 1.0
+
+
+def steps_per_epoch(config: TrainConfig, dataset: Any) -> int:
+    """Whole batches in the training set."""
+    return len(dataset.train_labels) // config.batch_size
+
+
+def falling(rate: float, factor: float, config: TrainConfig, dataset: Any) -> optax.Schedule:
+    """A rate that falls once, by `factor`, after `decay_at` of the run."""
+    total = config.epochs * steps_per_epoch(config, dataset)
+    return optax.piecewise_constant_schedule(rate, {int(total * config.decay_at): factor})
+
+
+def train_population(
+    make_analog: Callable[[jax.Array], optax.GradientTransformation],
+    config: TrainConfig,
+    dataset: Any,
+    keys: Any,
+    *,
+    progress: bool | str = False,
+) -> dict[str, np.ndarray]:
+    """Trains one net per key and records after every epoch.
+
+    Args:
+      make_analog: key -> the transformation for analog weights, as each member of the population
+        gets it; digital parameters get SGD.
+      config: how to train.
+      dataset: an `experiments.data.Dataset`.
+      keys: typed keys, one per member.
+      progress: whether to show a bar, or its title.
+
+    Returns:
+      Arrays of shape (members, epochs): test_accuracy, train_loss (mean over the epoch),
+      sp_rms_error (of the tracked or given symmetric point over cells that were pulsed; NaN without
+      a residual array), and pulses per cell pulses_calibration, pulses_training, pulses_transfer.
+    """
+    start, step, record = member(make_analog, config, dataset, keys[0])
+    states, orders = jax.jit(jax.vmap(start))(keys)
+    states, axes = share_counts(states)
+    data = {"x": dataset.train_images, "y": dataset.train_labels}
+    data |= {"test_x": dataset.test_images, "test_y": dataset.test_labels}
+    data = jax.tree.map(jnp.asarray, data) | {"orders": orders}
+    _, records = spt.simulate.run(
+        lambda states, t, data: jax.vmap(step, in_axes=(axes, None, 0, None), out_axes=axes)(
+            states, t, data["orders"], data
+        ),
+        states,
+        outer_steps=config.epochs,
+        inner_steps=steps_per_epoch(config, dataset),
+        record=jax.vmap(record, in_axes=(axes, None)),
+        data=data,
+        progress=progress,
+    )
+    records = {name: np.moveaxis(values, 0, 1) for name, values in records.items()}
+    total = records.pop("loss_sum")
+    per_epoch = np.diff(total, axis=1, prepend=0) / steps_per_epoch(config, dataset)
+    return records | {"train_loss": per_epoch}
+
+
+def member(
+    make_analog: Callable[[jax.Array], optax.GradientTransformation],
+    config: TrainConfig,
+    dataset: Any,
+    some_key: jax.Array,
+) -> tuple[Callable, Callable, Callable]:
+    """One member of the population as pure functions: (start, step, record).
+
+    start(key) -> (state, order of examples); step(state, t, order, data) -> state;
+    record(state, data) -> what is kept of an epoch. `some_key` only has to be of the right kind.
+    """
+    graph, params, rest = nnx.split(Net(config.net, nnx.Rngs(0)), nnx.Param, ...)
+    labels = spt.nn.labels(params)
+    digital = optax.sgd(falling(config.digital_rate, config.digital_decay, config, dataset))
+
+    def logits(params, images):
+        return nnx.merge(graph, params, rest)(images)
+
+    def loss(params, images, labels):
+        wrong = optax.softmax_cross_entropy_with_integer_labels(logits(params, images), labels)
+        return wrong.mean()
+
+    def optimizer(key):
+        return optax.partition({"analog": make_analog(key), "digital": digital}, labels)
+
+    def start(key):
+        net_key, array_key, data_key = (jax.random.fold_in(key, n) for n in range(3))
+        net = Net(config.net, nnx.Rngs(net_key))
+        params = nnx.as_pure(nnx.split(net, nnx.Param, ...)[1])
+        order = _batches(data_key, config, dataset)
+        return (params, optimizer(array_key).init(params), jnp.zeros(())), order
+
+    update = optimizer(some_key).update  # each member's key is in its state since init
+
+    def step(state, t, order, data):
+        params, opt_state, loss_sum = state
+        batch = order[t]
+        value, grads = jax.value_and_grad(loss)(params, data["x"][batch], data["y"][batch])
+        updates, opt_state = update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, loss_sum + value
+
+    def record(state, data):
+        params, opt_state, loss_sum = state
+        right = logits(params, data["test_x"]).argmax(-1) == data["test_y"]
+        return {"test_accuracy": right.mean(), "loss_sum": loss_sum} | _array_record(opt_state)
+
+    return start, step, record
+
+
+def share_counts(states: Any) -> tuple[Any, Any]:
+    """One step count for the whole population, and the axes for `jax.vmap` that go with it.
+
+    Members count alike. With a count of its own each member would read another column, and XLA
+    would have to gather and scatter where it can slice.
+    """
+
+    def is_count(path):
+        return getattr(path[-1], "name", None) == "count"
+
+    axes = jax.tree_util.tree_map_with_path(lambda path, _: None if is_count(path) else 0, states)
+    shared = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf[0] if is_count(path) else leaf, states
+    )
+    return shared, axes
+
+
+def _batches(key, config: TrainConfig, dataset: Any):
+    """Example numbers of every step, shape (steps, batch): a new permutation in each epoch."""
+    size, steps = len(dataset.train_labels), steps_per_epoch(config, dataset)
+
+    def epoch(number):
+        order = jax.random.permutation(jax.random.fold_in(key, number), size)
+        return order[: steps * config.batch_size].reshape(steps, config.batch_size)
+
+    batches = jax.lax.map(epoch, jnp.arange(config.epochs))
+    return batches.reshape(-1, config.batch_size)
+
+
+def _array_record(opt_state: Any) -> dict[str, Any]:
+    """Tracking error and pulses per cell of one member; NaN where there is nothing to report."""
+    nan = jnp.asarray(jnp.nan)
+    try:
+        counts = spt.pulse_counts(opt_state)
+    except ValueError:  # digital SGD
+        names = ("sp_rms_error", "pulses_calibration", "pulses_training", "pulses_transfer")
+        return dict.fromkeys(names, nan)
+    record = {f"pulses_{name}": _mean_over_cells(tree) for name, tree in counts.items()}
+    arrays = spt.read_arrays(opt_state)
+    if "held_sp" not in arrays:
+        return record | {"sp_rms_error": nan}
+    tracked = arrays.get("tracked_sp", arrays["held_sp"])
+    truth = spt.optimizers.residual_symmetric_points(opt_state)
+    errors = _all_cells(jax.tree.map(lambda q, s: (q - s) ** 2, tracked, truth))
+    pulsed = _all_cells(jax.tree.map(lambda n: n > 0, counts["training"]))
+    return record | {"sp_rms_error": jnp.sqrt(jnp.mean(errors, where=pulsed))}
+
+
+def _all_cells(tree: Any):
+    return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)])
+
+
+def _mean_over_cells(tree: Any):
+    return _all_cells(jax.tree.map(lambda n: n.astype(jnp.float32), tree)).mean()

@@ -1,0 +1,203 @@
+"""What can be read off an optimizer's state, however it is wrapped by optax."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sptrack._typing import Array, PyTree
+from sptrack.optimizers.residual_state import ResidualState, effective_weights
+from sptrack.transforms.apply_device import ApplyDeviceState
+from sptrack.transforms.arrays import array_symmetric_points, read
+
+_ANALOG = (ResidualState, ApplyDeviceState)
+
+
+def read_arrays(state: Any) -> dict[str, PyTree]:
+    """All arrays of an optimizer by name, as noise-free reads show them.
+
+    Names: "weight" (W), "residual" (P), "tracked_sp" (Q), "held_sp" (Q~ or the static reference),
+    "buffer" (H), "chopper" (c); those that the algorithm has. Use `optax.tree.set` to put a value
+    back, e.g. `optax.tree.set(state, tracked_sp=new_tree)`.
+
+    Args:
+      state: state of an optimizer of sptrack, also inside `optax.chain`, `masked`, `partition`,
+        `MultiSteps` or `inject_hyperparams`.
+
+    Returns:
+      A dict from name to a tree with the structure of the parameters (leaves that belong to no
+      analog optimizer are `optax.MaskedNode`).
+
+    Raises:
+      ValueError: if there is no analog optimizer in the state, or two for one parameter.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, sptrack as spt
+      >>> tx = spt.analog_sgd(0.1, weight_spec=spt.IdealStep(), key=jax.random.key(0))
+      >>> spt.read_arrays(tx.init({"w": jnp.ones(2)}))
+      {'weight': {'w': Array([1., 1.], dtype=float32)}}
+    """
+    return _merged([_arrays(one) for one in _analog_states(state)])
+
+
+def eval_params(state: Any, params: PyTree, *, residual: bool = True) -> PyTree:
+    """The parameters that the model is evaluated with, read off the arrays.
+
+    With the residual, W + gamma c (P - R): what the forward pass uses, and what `params` are after
+    every update (they may differ before the first one, where initial weights were clipped to an
+    array's bounds). Without it, W alone: what is left if the residual array is given away.
+
+    Args:
+      state: state of an optimizer of sptrack, wrapped or not.
+      params: the parameters, for all leaves that have no array.
+      residual: whether the residual belongs to the model.
+
+    Returns:
+      A tree like `params`.
+
+    Raises:
+      ValueError: if there is no analog optimizer in the state, or two for one parameter.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, sptrack as spt
+      >>> spec = spt.LinearResponse(tau_max=0.5)
+      >>> tx = spt.analog_sgd(0.1, weight_spec=spec, key=jax.random.key(0))
+      >>> params = jnp.array([0.2, 0.8])
+      >>> print(spt.eval_params(tx.init(params), params))
+      [0.2 0.5]
+    """
+
+    def weights(one):
+        with_residual = residual and isinstance(one, ResidualState)
+        return {"weight": effective_weights(one) if with_residual else read(one.weight)}
+
+    effective = _merged([weights(one) for one in _analog_states(state)])["weight"]
+    return jax.tree.map(
+        lambda w, p: p if _is_masked(w) else w, effective, params, is_leaf=_is_masked
+    )
+
+
+def pulse_counts(state: Any) -> dict[str, PyTree]:
+    """Pulses sent to each cell, up and down together, by purpose.
+
+    "calibration": zero-shifting of the residual array. "training": gradient pulses, on the array
+    that sees gradients. "transfer": pulses on W of the algorithms that transfer to it. Attempted
+    pulses are counted, on saturated and stuck cells too, modulo 2^32 per cell; with method "mean"
+    expected numbers. Programming of initial weights isn't counted.
+
+    Args:
+      state: state of an optimizer of sptrack, wrapped or not.
+
+    Returns:
+      A dict from purpose to a tree of counts with the structure of the parameters.
+
+    Raises:
+      ValueError: if there is no analog optimizer in the state, or two for one parameter.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, sptrack as spt
+      >>> spec = spt.LinearResponse(dw_min=0.01)
+      >>> tx = spt.analog_sgd(0.1, weight_spec=spec, key=jax.random.key(0))
+      >>> params = jnp.zeros(2)
+      >>> _, state = tx.update(jnp.ones(2), tx.init(params), params)  # 10 pulses of 0.01
+      >>> print(spt.pulse_counts(state)["training"])
+      [10 10]
+    """
+    return _merged([_pulses(one) for one in _analog_states(state)])
+
+
+def residual_symmetric_points(state: Any) -> PyTree:
+    """True symmetric points of the array whose symmetric point an algorithm tracks or is given.
+
+    What `read_arrays(state)["tracked_sp"]` and `["held_sp"]` are to be compared with. Cells without
+    pulses can't be tracked: compare where `pulse_counts(state)["training"]` is not zero.
+
+    Args:
+      state: state of a residual-training optimizer of sptrack, wrapped or not.
+
+    Returns:
+      A tree with the structure of the parameters; NaN where a cell has no symmetric point.
+
+    Raises:
+      ValueError: if there is no optimizer with a residual array in the state.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, sptrack as spt
+      >>> spec = spt.LinearResponse(center_mean=0.25)
+      >>> tx = spt.rider(0.1, residual_spec=spec, weight_spec=spec, transfer_rate=0.01,
+      ...                key=jax.random.key(0))
+      >>> print(spt.optimizers.residual_symmetric_points(tx.init(jnp.zeros(2))))
+      [0.25 0.25]
+    """
+    states = [one for one in _analog_states(state) if isinstance(one, ResidualState)]
+    if not states:
+        raise ValueError("no optimizer in this state has a residual array; analog_sgd has none.")
+    parts = [{"symmetric point": array_symmetric_points(one.residual)} for one in states]
+    return _merged(parts)["symmetric point"]
+
+
+def _arrays(state: Any) -> dict[str, PyTree]:
+    arrays = {"weight": read(state.weight)}
+    if isinstance(state, ResidualState):
+        named = {
+            "residual": read(state.residual),
+            "tracked_sp": state.tracked_sp,
+            "held_sp": state.held_sp,
+            "buffer": state.buffer,
+            "chopper": state.chopper,
+        }
+        arrays |= {name: tree for name, tree in named.items() if tree is not None}
+    return arrays
+
+
+def _pulses(state: Any) -> dict[str, PyTree]:
+    zeros = jax.tree.map(jnp.zeros_like, state.weight.pulses)
+    if not isinstance(state, ResidualState):
+        return {"calibration": zeros, "training": state.weight.pulses, "transfer": zeros}
+    calibration = jax.tree.map(
+        lambda x: jnp.full_like(x, state.calibration_pulses), state.residual.pulses
+    )
+    return {
+        "calibration": calibration,
+        "training": state.residual.pulses,
+        "transfer": state.weight.pulses,
+    }
+
+
+def _analog_states(state: Any) -> list[Any]:
+    def is_analog(x):
+        return isinstance(x, _ANALOG)
+
+    found = [x for x in jax.tree.leaves(state, is_leaf=is_analog) if is_analog(x)]
+    if not found:
+        raise ValueError(
+            "there is no state of an sptrack optimizer in here; pass the state that tx.init or "
+            f"tx.update returned, got {type(state).__name__}."
+        )
+    return found
+
+
+def _is_masked(x: Any) -> bool:
+    return isinstance(x, optax.MaskedNode)
+
+
+def _merged(parts: list[dict[str, PyTree]]) -> dict[str, PyTree]:
+    """Puts together what several optimizers hold for different leaves of one parameter tree."""
+    merged = dict(parts[0])
+    for part in parts[1:]:
+        for name, tree in part.items():
+            merged[name] = _overlay(name, merged[name], tree) if name in merged else tree
+    return merged
+
+
+def _overlay(name: str, first: PyTree, second: PyTree) -> PyTree:
+    def pick(a: Array, b: Array):
+        if not _is_masked(a) and not _is_masked(b):
+            raise ValueError(
+                f"two analog arrays hold {name!r} of the same parameter; look at their states one "
+                "by one, e.g. with optax.tree.get_all_with_path."
+            )
+        return b if _is_masked(a) else a
+
+    return jax.tree.map(pick, first, second, is_leaf=_is_masked)

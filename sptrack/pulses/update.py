@@ -1,0 +1,125 @@
+"""The analog update: a wanted increment becomes pulses, and pulses change the weight (eq. 2)."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from sptrack._random import as_key, uniform
+from sptrack._typing import Array, Key
+from sptrack.devices.device import is_continuous
+from sptrack.pulses.apply import (
+    apply_pulses,
+    check_device,
+    check_method,
+    check_weight,
+    mean_update,
+)
+
+_MOST_PULSES = 2**30  # what fits a 32-bit count; an increment beyond saturates here
+
+
+class UpdateResult(NamedTuple):
+    """New hidden weights, and the pulses sent to each cell (signed; expected ones for "mean").
+
+    Example:
+      >>> import jax.numpy as jnp, sptrack as spt
+      >>> spt.pulses.UpdateResult(weight=jnp.zeros(2), counts=jnp.array([1, -1]))._fields
+      ('weight', 'counts')
+    """
+
+    weight: Array
+    counts: Array
+
+
+def round_to_pulses(key: Key, dw: Array, dw_min: Array) -> Array:
+    """Signed pulse counts n with E[n dw_min] = dw, by stochastic rounding of |dw| / dw_min.
+
+    The variance of n dw_min is dw_min^2 f (1 - f), f the fractional part of |dw| / dw_min, so at
+    most dw_min^2 / 4 and about |dw| dw_min for small |dw|: the noise b_k of Assumption 3.4.
+
+    Args:
+      key: a JAX random key.
+      dw: wanted weight changes.
+      dw_min: weight change of one pulse, > 0.
+
+    Returns:
+      Integers of dw's shape; 0 where dw is NaN.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, sptrack as spt
+      >>> dw = jnp.array([0.2, -0.3])
+      >>> print(spt.pulses.round_to_pulses(jax.random.key(0), dw, jnp.array(0.1, dw.dtype)).shape)
+      (2,)
+    """
+    size = jnp.abs(dw) / dw_min
+    rounded = jnp.floor(jnp.minimum(size, _MOST_PULSES) + uniform(key, "pulse rounding", dw))
+    rounded = jnp.where(jnp.isnan(dw), 0, rounded).astype(jnp.int32)
+    return jnp.where(dw < 0, -rounded, rounded)
+
+
+def analog_update(key: Key, device: Any, w: Array, dw: Array, *, method: str = "exact") -> Array:
+    """Changes the hidden weights by `dw` as the device lets it: eqs. (2), (5) of arXiv 2602.21321.
+
+        w <- w + dw F(w) - |dw| G(w) + b,    E[b] = 0
+
+    |dw| / dw_min is rounded stochastically to a number of pulses, which are then applied; "mean" is
+    the formula itself without b and draws nothing. A continuous device (`spt.IdealStep`) takes dw
+    exactly, by any method. A NaN in dw makes its cell NaN.
+
+    Gradients: "mean" is differentiable in w, dw and the device, and its gradient is that of the
+    formula. Through "exact" and "aggregate" no gradient reaches dw, because rounding has none.
+
+    Args:
+      key: a JAX random key (unused by "mean").
+      device: a device.
+      w: hidden weights, floating, of the device's shape.
+      dw: wanted weight changes, of w's shape, in weight units.
+      method: "exact", "aggregate" or "mean", as in `spt.apply_pulses`.
+
+    Returns:
+      The new hidden weights, inside the device's bounds.
+
+    Raises:
+      TypeError: if `w` is not floating or `key` no key.
+      ValueError: if the shapes differ or `method` is unknown.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, sptrack as spt
+      >>> device = spt.sample_device(jax.random.key(0), spt.LinearResponse(), (2,))
+      >>> w, dw = jnp.array([0.5, 0.5]), jnp.array([0.1, -0.1])
+      >>> print(spt.analog_update(jax.random.key(1), device, w, dw, method="mean").round(3))
+      [0.55 0.35]
+    """
+    return counted_update(key, device, w, dw, method=method).weight
+
+
+def counted_update(
+    key: Key, device: Any, w: Array, dw: Array, *, method: str = "exact"
+) -> UpdateResult:
+    """`analog_update` that also says how many pulses each cell was sent.
+
+    Args and errors are those of `analog_update`.
+
+    Returns:
+      `UpdateResult(weight, counts)`: counts are signed int32; for "mean" the expected numbers
+      dw / dw_min, floating; zero for a continuous device, which has no pulses.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, sptrack as spt
+      >>> device = spt.sample_device(jax.random.key(0), spt.LinearResponse(dw_min=0.1), ())
+      >>> w, dw = jnp.array(0.0), jnp.array(-0.2)
+      >>> print(spt.pulses.counted_update(jax.random.key(1), device, w, dw).counts)
+      -2
+    """
+    check_method(method)
+    w, dw = jnp.asarray(w), jnp.asarray(dw)
+    check_weight(w, dw, "dw")
+    check_device(device, w)
+    key = as_key(key)
+    if is_continuous(device):
+        return UpdateResult((w + dw).astype(w.dtype), jnp.zeros(w.shape, jnp.int32))
+    if method == "mean":
+        return UpdateResult(mean_update(device, w, dw), (dw / device.dw_min).astype(w.dtype))
+    counts = round_to_pulses(key, dw, device.dw_min)
+    moved = apply_pulses(key, device, w, counts, method=method)
+    return UpdateResult(jnp.where(jnp.isnan(dw), dw.astype(w.dtype), moved), counts)

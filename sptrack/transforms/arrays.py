@@ -1,0 +1,219 @@
+"""The state of an analog array under training, for a whole tree of weights.
+
+Leaves of the tree are weight matrices in the layout of flax kernels, (..., inputs, outputs): the
+last axis are outputs, all others together are the crossbar's input lines, its *columns*. Each leaf
+has a device, random streams and pulse counters of its own; its streams depend on its path in the
+tree and on nothing else there.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sptrack._random import leaf_keys
+from sptrack._typing import Array, Key, PyTree
+from sptrack.devices.device import bounds, sample_device, symmetric_point
+from sptrack.pulses import counted_update, has_write_noise, show, show_written
+
+
+class ArrayState(NamedTuple):
+    """An analog array; every field has the tree structure of the parameters.
+
+    Attributes:
+      device: the sampled devices.
+      hidden: hidden weights, on which pulses act.
+      shown: what reads show of them, or None where the device has no write noise (same as hidden).
+      pulses: pulses sent to each cell so far, up and down together: uint32, or the expected number
+        in floating point if the method is "mean".
+
+    Example:
+      >>> import jax, jax.numpy as jnp, sptrack as spt
+      >>> state = spt.transforms.init_array(jax.random.key(0), spt.IdealStep(), jnp.ones((2, 3)))
+      >>> print(spt.transforms.read(state))
+      [[1. 1. 1.]
+       [1. 1. 1.]]
+    """
+
+    device: PyTree
+    hidden: PyTree
+    shown: PyTree | None
+    pulses: PyTree
+
+
+def init_array(key: Key, spec: Any, start: PyTree, *, method: str = "aggregate") -> ArrayState:
+    """Samples a device per leaf and programs the weights to `start`, clipped to the bounds.
+
+    Programming is ideal up to the write noise, and its pulses aren't counted.
+
+    Args:
+      key: a JAX random key.
+      spec: what devices are sampled from.
+      start: tree of floating arrays.
+      method: as in `spt.analog_update`; decides only how pulses will be counted.
+
+    Returns:
+      The `ArrayState`.
+
+    Raises:
+      TypeError: if a leaf of `start` is not floating.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, sptrack as spt
+      >>> start = {"a": jnp.zeros(3), "b": jnp.zeros((2, 2))}
+      >>> state = spt.transforms.init_array(jax.random.key(0), spt.SoftBounds(), start)
+      >>> sorted(state.device)
+      ['a', 'b']
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(start):
+        if not jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating):
+            raise TypeError(
+                f"analog weights must be floating, but params{jax.tree_util.keystr(path)} has "
+                f"dtype {jnp.asarray(leaf).dtype}; leave it out with optax.partition."
+            )
+    leaves, treedef = jax.tree.flatten(jax.tree.map(jnp.asarray, start))
+    keys = leaf_keys(key, start)
+    devices = [
+        sample_device(k, spec, leaf.shape, dtype=leaf.dtype)
+        for k, leaf in zip(keys, leaves, strict=True)
+    ]
+    hidden = [
+        jnp.clip(leaf, *bounds(device)).astype(leaf.dtype)
+        for device, leaf in zip(devices, leaves, strict=True)
+    ]
+    expected = method == "mean"
+    pulses = [jnp.zeros(leaf.shape, leaf.dtype if expected else jnp.uint32) for leaf in leaves]
+    state = ArrayState(
+        device=treedef.unflatten(devices),
+        hidden=treedef.unflatten(hidden),
+        shown=None,
+        pulses=treedef.unflatten(pulses),
+    )
+    return show_array(key, state)
+
+
+def show_array(key: Key, state: ArrayState) -> ArrayState:
+    """Redraws the write noise of all cells, as if every cell had just been written.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, sptrack as spt
+      >>> key, spec = jax.random.key(0), spt.presets.reram_array_om()
+      >>> state = spt.transforms.init_array(key, spec, jnp.zeros(3))
+      >>> again = spt.transforms.show_array(jax.random.key(1), state)
+      >>> print(bool((again.shown != state.shown).all()))
+      True
+    """
+    hidden, treedef = jax.tree.flatten(state.hidden)
+    devices = treedef.flatten_up_to(state.device)
+    if not any(has_write_noise(device) for device in devices):
+        return state._replace(shown=None)
+    keys = leaf_keys(key, state.hidden)
+    shown = [show(k, device, w) for k, device, w in zip(keys, devices, hidden, strict=True)]
+    return state._replace(shown=treedef.unflatten(shown))
+
+
+def read(state: ArrayState) -> PyTree:
+    """What a noise-free read shows: the hidden weights with the noise of their last writes.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, sptrack as spt
+      >>> state = spt.transforms.init_array(jax.random.key(0), spt.IdealStep(), jnp.array([0.5]))
+      >>> print(spt.transforms.read(state))
+      [0.5]
+    """
+    return state.hidden if state.shown is None else state.shown
+
+
+def array_symmetric_points(state: ArrayState) -> PyTree:
+    """The true symmetric points of all cells, as a tree like the weights.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, sptrack as spt
+      >>> spec = spt.LinearResponse(center_mean=0.25)
+      >>> state = spt.transforms.init_array(jax.random.key(0), spec, {"w": jnp.zeros(2)})
+      >>> print(spt.transforms.array_symmetric_points(state))
+      {'w': Array([0.25, 0.25], dtype=float32)}
+    """
+    return jax.tree.map(lambda _, device: symmetric_point(device), state.hidden, state.device)
+
+
+def write(key: Key, state: ArrayState, increments: PyTree, *, method: str) -> ArrayState:
+    """Changes every cell by an analog update (`spt.analog_update`) and counts its pulses.
+
+    Args:
+      key: a JAX random key; this write's own.
+      state: the array.
+      increments: tree like the weights, wanted changes in weight units.
+      method: "exact", "aggregate" or "mean".
+
+    Returns:
+      The array after the write.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, sptrack as spt
+      >>> state = spt.transforms.init_array(jax.random.key(0), spt.IdealStep(), jnp.zeros(2))
+      >>> state = spt.transforms.write(
+      ...     jax.random.key(1), state, jnp.array([0.1, -0.2]), method="exact")
+      >>> print(state.hidden)
+      [ 0.1 -0.2]
+    """
+    hidden, treedef = jax.tree.flatten(state.hidden)
+    devices = treedef.flatten_up_to(state.device)
+    changes = treedef.flatten_up_to(increments)
+    shown = treedef.flatten_up_to(read(state))
+    pulses = treedef.flatten_up_to(state.pulses)
+    for index, k in enumerate(leaf_keys(key, state.hidden)):
+        device, change = devices[index], changes[index].astype(hidden[index].dtype)
+        hidden[index], counts = counted_update(k, device, hidden[index], change, method=method)
+        shown[index] = show_written(k, device, hidden[index], shown[index], counts)
+        pulses[index] = pulses[index] + jnp.abs(counts).astype(pulses[index].dtype)
+    return state._replace(
+        hidden=treedef.unflatten(hidden),
+        shown=None if state.shown is None else treedef.unflatten(shown),
+        pulses=treedef.unflatten(pulses),
+    )
+
+
+def num_columns(weight: Array) -> int:
+    """Number of crossbar columns (input lines) of one weight: all axes but the last.
+
+    Example:
+      >>> import jax.numpy as jnp, sptrack as spt
+      >>> spt.transforms.num_columns(jnp.zeros((3, 3, 8, 16)))
+      72
+    """
+    return math.prod(weight.shape[:-1])
+
+
+def columns(tree: Any, indices: Array, shape: tuple[int, ...]) -> Any:
+    """Some crossbar columns of every array of a matrix's `shape` in `tree`; others unchanged.
+
+    Example:
+      >>> import jax.numpy as jnp, sptrack as spt
+      >>> spt.transforms.columns(jnp.arange(6.0).reshape(2, 3), jnp.array([1]), (2, 3))
+      Array([[3., 4., 5.]], dtype=float32)
+    """
+
+    def take(x):
+        return _as_columns(x)[indices] if jnp.shape(x) == shape else x
+
+    return jax.tree.map(take, tree)
+
+
+def set_columns(matrix: Array, indices: Array, values: Array) -> Array:
+    """`matrix` with some crossbar columns replaced; indices must differ from each other.
+
+    Example:
+      >>> import jax.numpy as jnp, sptrack as spt
+      >>> spt.transforms.set_columns(jnp.zeros((2, 2)), jnp.array([1]), jnp.ones((1, 2)))
+      Array([[0., 0.],
+             [1., 1.]], dtype=float32)
+    """
+    new = _as_columns(matrix).at[indices].set(values, unique_indices=True)
+    return new.reshape(matrix.shape)
+
+
+def _as_columns(x: Array) -> Array:
+    """Shape (columns, outputs); a scalar is one column with one output."""
+    return x.reshape(num_columns(x), x.shape[-1] if x.ndim else 1)

@@ -1,0 +1,43 @@
+"""What holds in every test: keys are used once, shapes match, warnings are errors, no display."""
+
+import os
+import zlib
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import hypothesis
+import jax
+import pytest
+
+jax.config.update("jax_debug_key_reuse", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+hypothesis.settings.register_profile(
+    "sptrack",
+    deadline=None,  # the first example compiles
+    derandomize=True,
+    suppress_health_check=[
+        hypothesis.HealthCheck.too_slow,
+        hypothesis.HealthCheck.function_scoped_fixture,  # `x64` holds for all examples of a test
+    ],
+)
+hypothesis.settings.load_profile("sptrack")
+
+
+@pytest.fixture
+def seed_of():
+    """The function that gives every test a seed of its own, the same in every run."""
+    return lambda test: zlib.crc32(test.nodeid.encode())
+
+
+@pytest.fixture
+def key(request, seed_of):
+    """A key that no other test has."""
+    return jax.random.key(seed_of(request.node))
+
+
+@pytest.fixture
+def x64():
+    """Double precision for one test."""
+    with jax.enable_x64(True):
+        yield
