@@ -41,7 +41,7 @@ from sptrack.optimizers import (
     rider,
     two_stage,
 )
-from sptrack.pulses import analog_update, apply_pulses
+from sptrack.pulses import Factors, analog_update, apply_pulses
 from sptrack.transforms import apply_device, chop, low_pass
 
 __version__ = "0.1.0"
@@ -50,6 +50,7 @@ __all__ = [
     "ColumnTransfer",
     "ConstantStep",
     "ExponentialResponse",
+    "Factors",
     "IdealStep",
     "LinearResponse",
     "PowerResponse",
