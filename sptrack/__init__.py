@@ -1,9 +1,11 @@
 """sptrack: pulsed analog training with tracked symmetric points, as pure JAX functions."""
 
+import importlib
+from typing import TYPE_CHECKING
+
 from sptrack import (
     calibration,
     devices,
-    nn,
     optimizers,
     plot,
     pulses,
@@ -43,6 +45,9 @@ from sptrack.optimizers import (
 )
 from sptrack.pulses import Factors, analog_update, apply_pulses
 from sptrack.transforms import apply_device, chop, low_pass
+
+if TYPE_CHECKING:
+    from sptrack import nn
 
 __version__ = "0.1.0"
 
@@ -90,3 +95,10 @@ __all__ = [
     "two_stage",
     "zero_shift",
 ]
+
+
+def __getattr__(name: str):
+    """Imports `sptrack.nn` when it is first used: flax takes longer to import than all the rest."""
+    if name == "nn":
+        return importlib.import_module("sptrack.nn")
+    raise AttributeError(f"module 'sptrack' has no attribute {name!r}")

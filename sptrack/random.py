@@ -10,12 +10,12 @@ by search for low bias (C. Wellons, hash-prospector, constants "triple32" and "l
 domain), with one half of the key added before each round.
 """
 
+import functools
 import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.random import define_prng_impl
 
 from sptrack._typing import Array, Key
 
@@ -62,15 +62,20 @@ def _split(key: Array, shape: tuple[int, ...]) -> Array:
     return jax.vmap(lambda n: _fold_in(key, n))(numbers).reshape(*shape, 2)
 
 
-_IMPL = define_prng_impl(
-    key_shape=(2,),
-    seed=_seed,
-    split=_split,
-    random_bits=_random_bits,
-    fold_in=_fold_in,
-    name="sptrack_fast",
-    tag="spt",
-)
+@functools.cache  # a name can be registered once
+def _implementation() -> Any:
+    """The key implementation; made when first used, because jax.extend is slow to import."""
+    from jax.extend.random import define_prng_impl
+
+    return define_prng_impl(
+        key_shape=(2,),
+        seed=_seed,
+        split=_split,
+        random_bits=_random_bits,
+        fold_in=_fold_in,
+        name="sptrack_fast",
+        tag="spt",
+    )
 
 
 def fast_key(seed: int | Array) -> Key:
@@ -95,4 +100,4 @@ def fast_key(seed: int | Array) -> Key:
     """
     if seed is None:
         raise TypeError("fast_key needs an integer seed, got None.")
-    return jax.random.wrap_key_data(_seed(seed), impl=_IMPL)
+    return jax.random.wrap_key_data(_seed(seed), impl=_implementation())
