@@ -1,7 +1,7 @@
 """Pulses: the only place where physics changes a weight."""
 
 from sptrack.pulses.apply import apply_pulses, mean_update, one_pulse
-from sptrack.pulses.factors import Factors, contract, is_factors
+from sptrack.pulses.factors import Factors, contract, is_factors, unscaled
 from sptrack.pulses.shown import has_write_noise, show, show_written
 from sptrack.pulses.update import (
     UpdateResult,
@@ -24,4 +24,5 @@ __all__ = [
     "round_to_pulses",
     "show",
     "show_written",
+    "unscaled",
 ]
