@@ -48,6 +48,8 @@ def show(key: Key, device: Any, hidden: Array) -> Array:
 def show_written(key: Key, device: Any, hidden: Array, shown: Array, counts: Array) -> Array:
     """What reads show after some cells were written: noise is redrawn where counts are not zero.
 
+    A cell that a write made NaN (without any pulse) shows NaN.
+
     Args:
       key: a JAX random key.
       device: a device.
@@ -68,4 +70,5 @@ def show_written(key: Key, device: Any, hidden: Array, shown: Array, counts: Arr
     """
     if not has_write_noise(device):
         return hidden
-    return jnp.where(counts == 0, shown, show(key, device, hidden))
+    unwritten = (counts == 0) & ~jnp.isnan(hidden)
+    return jnp.where(unwritten, shown, show(key, device, hidden))

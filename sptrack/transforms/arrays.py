@@ -210,7 +210,7 @@ def set_columns(matrix: Array, indices: Array, values: Array) -> Array:
       Array([[0., 0.],
              [1., 1.]], dtype=float32)
     """
-    new = _as_columns(matrix).at[indices].set(values, unique_indices=True)
+    new = _as_columns(matrix).at[indices].set(values.astype(matrix.dtype), unique_indices=True)
     return new.reshape(matrix.shape)
 
 

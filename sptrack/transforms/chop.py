@@ -150,10 +150,17 @@ def draw_flips(key: Key, tree: PyTree, count: Array, probability: Array, chopper
 
 
 def chopper_period(probability: Array) -> Array:
-    """Steps between two flips of a periodic chopper, max(ceil(1/p), 2); never for p = 0."""
+    """Steps between two flips of a periodic chopper, max(ceil(1/p), 2); never for p = 0.
+
+    A 1/p within rounding of an integer is that integer: 1/61 in single precision is less than it.
+    """
     never = jnp.iinfo(jnp.int32).max
-    inverse = jnp.ceil(1 / jnp.maximum(probability, 1e-9))
-    return jnp.where(probability > 0, jnp.maximum(inverse, 2).astype(jnp.int32), never)
+    probability = jnp.asarray(probability, jnp.result_type(probability, float))
+    inverse = 1 / jnp.maximum(probability, 1e-9)
+    rounded = jnp.round(inverse)
+    is_integer = jnp.abs(inverse - rounded) <= 4 * jnp.finfo(inverse.dtype).eps * inverse
+    period = jnp.maximum(jnp.where(is_integer, rounded, jnp.ceil(inverse)), 2).astype(jnp.int32)
+    return jnp.where(probability > 0, period, never)
 
 
 def check_chopper(chopper: str) -> None:

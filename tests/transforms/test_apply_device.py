@@ -100,10 +100,10 @@ def test_columns_are_all_axes_but_the_last(shape, columns):
     flat = np.arange(float(size)).reshape(columns, -1)
     assert spt.transforms.num_columns(matrix) == columns
     for j in range(columns):
-        index = jnp.array(j)
-        got = spt.transforms.column(matrix, index, shape)
-        np.testing.assert_array_equal(got, flat[j])
-        changed = spt.transforms.set_column(matrix, index, -got - 1)
+        index = jnp.array([j])
+        got = spt.transforms.columns(matrix, index, shape)
+        np.testing.assert_array_equal(got, flat[[j]])
+        changed = spt.transforms.set_columns(matrix, index, -got - 1)
         assert changed.shape == shape
         expected = flat.copy()
         expected[j] = -flat[j] - 1
@@ -112,9 +112,9 @@ def test_columns_are_all_axes_but_the_last(shape, columns):
 
 def test_column_of_a_device_takes_cell_arrays_and_leaves_scalars(key):
     device = spt.sample_device(key, NOISY, (4, 3))
-    cells = spt.transforms.column(device, jnp.array(2), (4, 3))
-    np.testing.assert_array_equal(cells.up, device.up[2])
-    np.testing.assert_array_equal(cells.high, device.high[2])
+    cells = spt.transforms.columns(device, jnp.array([2, 0]), (4, 3))
+    np.testing.assert_array_equal(cells.up, np.asarray(device.up)[[2, 0]])
+    np.testing.assert_array_equal(cells.high, np.asarray(device.high)[[2, 0]])
     assert cells.dw_min.shape == ()
     assert type(cells) is type(device)
 
