@@ -7,6 +7,7 @@ whatever else is in the program.
 """
 
 import zlib
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +15,17 @@ import jax.numpy as jnp
 from sptrack._typing import Array, Key
 
 
+def is_key(value: Any) -> TypeGuard[Key]:
+    """Whether `value` is a typed key, or an array of them."""
+    return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+
+
 def as_key(key: Key) -> Key:
     """Returns `key` as a typed key; a legacy uint32 key is wrapped, anything else is refused."""
-    if isinstance(key, jax.Array):
-        if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-            return key
-        if key.dtype == jnp.uint32 and key.ndim >= 1:
-            return jax.random.wrap_key_data(key)
+    if is_key(key):
+        return key
+    if isinstance(key, jax.Array) and key.dtype == jnp.uint32 and key.ndim >= 1:
+        return jax.random.wrap_key_data(key)
     raise TypeError(f"A random key is needed, e.g. jax.random.key(0); got {key!r}.")
 
 

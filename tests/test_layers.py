@@ -13,18 +13,18 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FILES = [*MODULES, *sorted(ROOT.glob("experiments/**/*.py"))]
 
 LAYERS = (
-    ("_typing", "_random", "random"),
+    ("_typing", "_random", "_files", "random"),
     ("devices",),
     ("pulses", "periphery"),
     ("calibration", "theory"),
     ("transforms", "optimizers"),
     ("nn",),
-    ("simulate", "sweep", "fit"),
-    ("results", "plot", "testing"),
+    ("simulate", "sweep", "fit", "results"),
+    ("plot", "testing"),
     ("__init__",),
 )
 LAYER = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
-LOWEST_USER = {"optax": 4, "flax": 5, "xarray": 7, "matplotlib": 7}  # other libraries: any layer
+LOWEST_USER = {"optax": 4, "flax": 5, "xarray": 6, "matplotlib": 7}  # other libraries: any layer
 EAGER = {"sptrack", "jax", "numpy", "optax", "flax"} | sys.stdlib_module_names
 # `flax` and `jax.extend` take longer to import than all of sptrack does.
 LAZY = ["flax", "jax.extend", "xarray", "h5netcdf", "matplotlib", "tyro", "pooch", "sklearn"]

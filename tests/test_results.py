@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from sptrack import results
+from sptrack.results import labelled, manifests
 
 xarray = pytest.importorskip("xarray")
 
 
 def has_netcdf():
     try:
-        results._import_xarray(*results._NETCDF)
+        labelled._import_xarray(*labelled._NETCDF)
     except ImportError:
         return False
     return True
@@ -156,12 +157,12 @@ def test_a_write_that_is_killed_leaves_the_old_file(tmp_path):
     path = tmp_path / "manifest.json"
     path.write_text("old")
     program = (
-        "import os, pathlib, sys; from sptrack import results\n"
+        "import os, pathlib, sys; from sptrack._files import write_whole\n"
         "def write(part):\n"
         "    part.write_text('half'); os._exit(9)\n"
-        "results._write_whole(pathlib.Path(sys.argv[1]), write)"
+        "write_whole(pathlib.Path(sys.argv[1]), write)"
     )
-    root = pathlib.Path(results.__file__).parents[1]
+    root = pathlib.Path(results.__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", program, str(path)], cwd=root, check=False)
     assert done.returncode == 9
     assert path.read_text() == "old"
@@ -337,26 +338,26 @@ def test_git_state_follows_the_tree(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     package = tmp_path / "package"
     package.mkdir()
-    assert results._git_state(package) is None  # no repository
+    assert manifests._git_state(package) is None  # no repository
     git(tmp_path, "init")
     (package / "a.py").write_text("1")
-    assert results._git_state(package) is None  # nothing tracked: an installed copy
+    assert manifests._git_state(package) is None  # nothing tracked: an installed copy
     git(tmp_path, "add", ".")
-    assert results._git_state(package) is None  # no commit yet
+    assert manifests._git_state(package) is None  # no commit yet
     git(tmp_path, "commit", "-m", "first")
     head = git(tmp_path, "rev-parse", "HEAD")
     (tmp_path / "results.csv").write_text("output beside the package is no change of the program")
-    assert results._git_state(package) == {"commit": head, "dirty": False}
+    assert manifests._git_state(package) == {"commit": head, "dirty": False}
     (package / "b.py").write_text("2")
-    assert results._git_state(package) == {"commit": head, "dirty": True}
+    assert manifests._git_state(package) == {"commit": head, "dirty": True}
     (package / "b.py").unlink()
     (package / "a.py").write_text("2")
-    assert results._git_state(package) == {"commit": head, "dirty": True}
+    assert manifests._git_state(package) == {"commit": head, "dirty": True}
 
 
 def test_git_state_without_git(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert results._git_state(tmp_path) is None
+    assert manifests._git_state(tmp_path) is None
 
 
 def test_save_manifest_is_sorted_json_and_whole(tmp_path):
