@@ -24,9 +24,30 @@ ScalarOrSchedule = Any  # a number (of any kind, also traced) or a Schedule
 _T = TypeVar("_T")
 
 
-def number(default: float, *, low: float = -math.inf, high: float = math.inf, above: bool = False):
-    """A dataclass field that holds a number in [low, high], or (low, high] if `above`."""
-    return dataclasses.field(default=default, metadata={"low": low, "high": high, "above": above})
+def number(
+    default: Any,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    above: bool = False,
+    symbol: str = "",
+    unit: str = "",
+    equation: str = "",
+):
+    """A dataclass field that holds a number in [low, high], or (low, high] if `above`.
+
+    A tuple of numbers as default makes a field of that many numbers, all in range. `symbol`, `unit`
+    and `equation` are for the table of parameters (docs/parameters.md).
+    """
+    about = {"symbol": symbol, "unit": unit, "equation": equation}
+    limits = {"low": low, "high": high, "above": above}
+    return dataclasses.field(default=default, metadata=limits | about)
+
+
+def option(default: Any, *, symbol: str = "", equation: str = ""):
+    """A static dataclass field: a flag, a name or a whole number; the texts are as in `number`."""
+    about = {"symbol": symbol, "unit": "", "equation": equation}
+    return dataclasses.field(default=default, metadata=about)
 
 
 def check_number(owner: str, name: str, value: Any, low: float, high: float, above: bool = False):
@@ -40,7 +61,7 @@ def check_number(owner: str, name: str, value: Any, low: float, high: float, abo
       high: largest value allowed.
       above: whether `low` itself is excluded.
     """
-    if isinstance(value, Tracer):
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value)):
         return
     try:
         if isinstance(value, str | bool):
@@ -65,7 +86,7 @@ def check_rate(owner: str, name: str, value: Any, high: float = math.inf) -> Non
         check_number(owner, name, value, 0.0, high)
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(number,))
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(number, option))
 def spec(cls: type[_T]) -> type[_T]:
     """Makes `cls` a frozen keyword-only dataclass, a pytree, and checked on construction.
 
@@ -77,12 +98,14 @@ def spec(cls: type[_T]) -> type[_T]:
     leaves = [f.name for f in fields if "low" in f.metadata]
     static = [f.name for f in fields if "low" not in f.metadata]
     construct = cls.__init__
+    limits = ("low", "high", "above")
 
     def init(self, **kwargs):
         construct(self, **kwargs)
         for field in fields:
             if "low" in field.metadata:
-                check_number(cls.__name__, field.name, getattr(self, field.name), **field.metadata)
+                within = [field.metadata[name] for name in limits]
+                check_number(cls.__name__, field.name, getattr(self, field.name), *within)
             elif isinstance(field.default, bool) and type(getattr(self, field.name)) is not bool:
                 value = getattr(self, field.name)
                 raise TypeError(f"{cls.__name__}: {field.name} is True or False, got {value!r}.")

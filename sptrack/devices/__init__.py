@@ -8,12 +8,19 @@ from sptrack.devices.device import (
     asymmetric_part,
     bounds,
     is_continuous,
+    num_states,
     response,
     sample_device,
+    slope_at_symmetric_point,
     symmetric_part,
     symmetric_point,
 )
+from sptrack.devices.exp_step import ExpDevice, ExpStep
+from sptrack.devices.linear_step import LinearStep
+from sptrack.devices.piecewise_step import PiecewiseDevice, PiecewiseStep, interpolate
+from sptrack.devices.pow_step import PowDevice, PowStep, PowStepReference
 from sptrack.devices.pulsed import PulsedSpec
+from sptrack.devices.pulsed_device import PulsedDevice
 from sptrack.devices.response_families import (
     CenteredDevice,
     ExponentialResponse,
@@ -27,19 +34,31 @@ __all__ = [
     "CenteredDevice",
     "ConstantStep",
     "Device",
+    "ExpDevice",
+    "ExpStep",
     "ExponentialResponse",
     "IdealStep",
     "LinearResponse",
+    "LinearStep",
+    "PiecewiseDevice",
+    "PiecewiseStep",
+    "PowDevice",
+    "PowStep",
+    "PowStepReference",
     "PowerResponse",
+    "PulsedDevice",
     "PulsedSpec",
     "SoftBounds",
     "SoftBoundsReference",
     "asymmetric_part",
     "bounds",
+    "interpolate",
     "is_continuous",
+    "num_states",
     "presets",
     "response",
     "sample_device",
+    "slope_at_symmetric_point",
     "symmetric_part",
     "symmetric_point",
 ]

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from sptrack._typing import Array
+from sptrack.devices.pulsed import Cells, PulsedSpec
+from sptrack.devices.pulsed_device import PulsedDevice
 
 _SMALL = 1e-12  # below this slope a series replaces what would be 0 / 0
 _STEEP = 1 - 1e-6  # one pulse at a larger slope reaches the bound
@@ -20,20 +22,13 @@ _MOST = 60.0  # largest exponent: such a spread is clipped to the bounds anyway
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class AffineDevice:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AffineDevice(PulsedDevice):
     """A sampled array of cells with affine response; see the module's docstring.
 
-    Attributes:
-      dw_min: mean weight change of one pulse where the response is 1; scalar.
+    Attributes beyond those of `PulsedDevice`:
       up, up_slope: q_up(w) = up - up_slope w, per cell.
       down, down_slope: q_down(w) = down + down_slope w, per cell.
-      low, high: bounds of w, per cell.
-      noise_up, noise_down: std of one pulse's step over dw_min, per cell (additive cycle noise);
-        None when off.
-      relative_noise: std of one pulse's step relative to that step (multiplicative cycle noise),
-        scalar; None when off.
-      write_noise_std: std of a read around the hidden weight, over dw_min; None when off.
       continuous: whether increments are taken exactly, not in pulses.
 
     Example:
@@ -43,43 +38,32 @@ class AffineDevice:
       ('AffineDevice', (2,))
     """
 
-    dw_min: Array
     up: Array
     up_slope: Array
     down: Array
     down_slope: Array
-    low: Array
-    high: Array
-    noise_up: Array | None = None
-    noise_down: Array | None = None
-    relative_noise: Array | None = None
-    write_noise_std: Array | None = None
     continuous: bool = dataclasses.field(default=False, metadata={"static": True})
 
     def response(self, w: Array) -> tuple[Array, Array]:
-        """(q_up, q_down); the maximum only removes rounding errors at a bound."""
+        """(q_up, q_down), not below zero: that removes rounding errors at a soft bound.
+
+        Where a linear step would change its sign inside the bounds, there is no step beyond.
+        """
         q_up = jnp.maximum(self.up - self.up_slope * w, 0)
         q_down = jnp.maximum(self.down + self.down_slope * w, 0)
         return q_up, q_down
 
-    def noise(self, w: Array) -> tuple[Any, Any]:
-        """(std_up, std_down) of one pulse's step over dw_min."""
-        if self.relative_noise is not None:
-            q_up, q_down = self.response(w)
-            return self.relative_noise * q_up, self.relative_noise * q_down
-        return self.noise_up, self.noise_down
-
-    def bounds(self) -> tuple[Array, Array]:
-        """(low, high)."""
-        return self.low, self.high
-
     def symmetric_point(self) -> Array:
-        """w* = (up - down) / (up_slope + down_slope)."""
+        """w* = (up - down) / (up_slope + down_slope).
+
+        NaN where that lies outside the bounds, or where G falls through it (steps that grow towards
+        the bounds): pulses leave such a point instead of finding it.
+        """
         slope = self.up_slope + self.down_slope
         excess = self.up - self.down
         everywhere = jnp.clip(jnp.zeros_like(slope), self.low, self.high)
         nowhere = jnp.full_like(slope, jnp.nan)
-        flat = jnp.where(excess == 0, everywhere, nowhere)
+        flat = jnp.where((excess == 0) & (slope == 0), everywhere, nowhere)
         point = excess / jnp.where(slope > 0, slope, 1)
         slack = 8 * jnp.finfo(point.dtype).eps * jnp.maximum(jnp.abs(self.low), jnp.abs(self.high))
         inside = (point >= self.low - slack) & (point <= self.high + slack)  # up to rounding
@@ -94,16 +78,17 @@ class AffineDevice:
         (dw_min s)^2 S(n, 2x - x^2), and the law is Gaussian: exact. Multiplicative noise has the
         variance (dw_min q)^2 (B^n - (1 - x)^(2n)) / x^2, B = (1 - x)^2 + (x s)^2: mean and variance
         exact, law not quite Gaussian. With a slope x > 1 a pulse overshoots the bound,
-        and any further one is taken to leave the cell there.
+        and any further one is taken to leave the cell there. A negative slope (steps that grow) has
+        the same formulas.
         """
         n = jnp.maximum(jnp.abs(counts), 1).astype(w.dtype)  # the caller leaves n = 0 alone
         rises = counts > 0
         x = self.dw_min * jnp.where(rises, self.up_slope, self.down_slope)
         q_up, q_down = self.response(w)
         step = self.dw_min * jnp.where(rises, q_up, q_down)
-        flat = x < _SMALL
+        flat = jnp.abs(x) < _SMALL
         slope = jnp.where(flat, 0.5, jnp.minimum(x, _STEEP))
-        lost = jnp.expm1(n * jnp.log1p(-slope))  # (1 - x)^n - 1
+        lost = jnp.expm1(jnp.minimum(n * jnp.log1p(-slope), _MOST))  # (1 - x)^n - 1
         moved = jnp.where(flat, n - n * (n - 1) * x / 2, -lost / jnp.where(flat, 1, x))
         moved = jnp.where(n == 1, 1, moved)  # S(n, x)
         mean = w + jnp.where(rises, step, -step) * moved
@@ -120,3 +105,15 @@ class AffineDevice:
             variance = -lost * (2 + lost) / (slope * (2 - slope))
             return mean, std * jnp.sqrt(jnp.where(flat | (n == 1), n - n * (n - 1) * x, variance))
         return mean, None
+
+
+def affine_cells(
+    spec: PulsedSpec, cells: Cells, up_slope: Array, down_slope: Array, reference: Any = None
+) -> AffineDevice:
+    """The device of pulsed cells whose steps fall by these slopes, in w = h - reference."""
+    up, down = cells.step_up, cells.step_down
+    fields = spec.device_fields(cells)
+    if reference is not None:
+        up, down = up - up_slope * reference, down + down_slope * reference
+        fields |= {"low": cells.low - reference, "high": cells.high - reference}
+    return AffineDevice(up=up, up_slope=up_slope, down=down, down_slope=down_slope, **fields)

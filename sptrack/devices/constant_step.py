@@ -1,9 +1,11 @@
 """Cells with a constant step (aihwkit's ConstantStep), and the ideal array."""
 
+import math
+
 import jax.numpy as jnp
 
 from sptrack._typing import number, spec
-from sptrack.devices.affine import AffineDevice
+from sptrack.devices.affine import AffineDevice, affine_cells
 from sptrack.devices.pulsed import PulsedSpec
 
 
@@ -25,17 +27,7 @@ class ConstantStep(PulsedSpec):
     def sample(self, key, shape, dtype) -> AffineDevice:
         """Draws a device; `spt.sample_device` is the checked way to call this."""
         like = jnp.zeros(shape, dtype)
-        cells = self.sample_cells(key, like)
-        return AffineDevice(
-            dw_min=jnp.asarray(self.dw_min, dtype),
-            up=cells.step_up,
-            up_slope=like,
-            down=cells.step_down,
-            down_slope=like,
-            low=cells.low,
-            high=cells.high,
-            **self.noise_fields(cells, dtype),
-        )
+        return affine_cells(self, self.sample_cells(key, like), like, like)
 
 
 @spec
@@ -52,7 +44,9 @@ class IdealStep:
       0.75
     """
 
-    dw_min: float = number(0.001, low=0, above=True)
+    dw_min: float = number(0.001, low=0, above=True, symbol="δ", unit="weight")
+
+    num_states = math.inf
 
     def sample(self, key, shape, dtype) -> AffineDevice:
         """Returns the ideal device; nothing is drawn."""

@@ -173,8 +173,8 @@ def symmetric_point(device: Any) -> Array:
     """Where up and down pulses have the same mean step, G(w) = 0; NaN where a cell has none.
 
     A device's own closed form is used where it has one. Otherwise G is bisected between the cell's
-    bounds to the last digit, which needs finite bounds and a sign change of G between them; that
-    root carries no gradient.
+    bounds to the last digit, which needs finite bounds and a sign change of G between them; the
+    gradient of that root with respect to the device is the implicit one, -dG / G'(w*).
     Where G vanishes identically (an ideal array, a stuck cell) every weight qualifies, and the one
     nearest to zero within the bounds is returned.
 
@@ -202,7 +202,23 @@ def symmetric_point(device: Any) -> Array:
         )
     low, high = (jnp.asarray(bound, float) for bound in device.bounds())
     shape = jnp.broadcast_shapes(low.shape, jax.eval_shape(device.response, low)[0].shape)
-    low, high = (jax.lax.stop_gradient(jnp.broadcast_to(x, shape)) for x in (low, high))
+    low, high = (jnp.broadcast_to(x, shape) for x in (low, high))
+    fixed = jax.tree.map(_without_gradient, device)
+    root = _bisected(fixed, jax.lax.stop_gradient(low), jax.lax.stop_gradient(high))
+    at = jnp.nan_to_num(root)
+    value, slope = jax.jvp(lambda w: asymmetric_part(fixed, w), (at,), (jnp.ones_like(at),))
+    excess = asymmetric_part(device, at) - value  # zero, with the gradient of the response
+    found = root - jnp.where(slope > 0, excess / jnp.where(slope > 0, slope, 1), 0)
+    vanishes = (asymmetric_part(fixed, low) == 0) & (asymmetric_part(fixed, high) == 0)
+    return jnp.where(vanishes, jnp.clip(jnp.zeros_like(low), low, high), found)
+
+
+def _without_gradient(leaf: Any) -> Any:
+    return jax.lax.stop_gradient(leaf) if isinstance(leaf, jax.Array) else leaf
+
+
+def _bisected(device: Any, low: Array, high: Array) -> Array:
+    """Where G rises through zero between the bounds; NaN where it does not."""
 
     def halve(_, bracket):
         left, right = bracket
@@ -212,10 +228,65 @@ def symmetric_point(device: Any) -> Array:
 
     left, right = jax.lax.fori_loop(0, _BISECTIONS, halve, (low, high))
     at_low, at_high = asymmetric_part(device, low), asymmetric_part(device, high)
-    root = jnp.where((at_low <= 0) & (at_high >= 0), (left + right) / 2, jnp.nan)
-    vanishes = (at_low == 0) & (at_high == 0)
-    nearest_zero = jnp.clip(jnp.zeros_like(low), low, high)
-    return jax.lax.stop_gradient(jnp.where(vanishes, nearest_zero, root))
+    return jnp.where((at_low <= 0) & (at_high >= 0), (left + right) / 2, jnp.nan)
+
+
+def slope_at_symmetric_point(device: Any) -> Array:
+    """dG/dw at the symmetric point: how fast alternating pulses return there, per dw_min.
+
+    The distance from the symmetric point shrinks by exp(-dw_min dG/dw) per pulse. Found by forward
+    differentiation of the response.
+
+    Args:
+      device: a device.
+
+    Returns:
+      The slopes, of the device's shape and in units of 1 / weight; NaN where a cell has no
+      symmetric point. Differentiable with respect to the device.
+
+    Raises:
+      ValueError: as `symmetric_point`.
+
+    Example:
+      >>> import jax, sptrack as spt
+      >>> device = spt.sample_device(jax.random.key(0), spt.LinearResponse(tau_max=0.5), ())
+      >>> print(spt.slope_at_symmetric_point(device))  # (1 / 0.5 + 1 / 1) / 2
+      1.5
+    """
+    point = symmetric_point(device)
+    inside = jnp.nan_to_num(point)
+    slope = jax.jvp(lambda w: asymmetric_part(device, w), (inside,), (jnp.ones_like(inside),))[1]
+    return jnp.where(jnp.isnan(point), jnp.nan, slope)
+
+
+def num_states(device: Any) -> Any:
+    """Number of states: the range of a cell over dw_min, the step at the reference response.
+
+    Args:
+      device: a device, or a spec, of whose mean cell the number is then.
+
+    Returns:
+      An array of the device's shape, or a number for a spec; infinite without bounds. A stuck cell
+      has none, 0.
+
+    Raises:
+      TypeError: for a spec that doesn't say: then ask a device sampled from it.
+
+    Example:
+      >>> import jax, sptrack as spt
+      >>> device = spt.sample_device(jax.random.key(0), spt.LinearResponse(dw_min=0.01), (2,))
+      >>> print(spt.num_states(device), spt.num_states(spt.ConstantStep(dw_min=0.002)))
+      [200. 200.] 600.0
+    """
+    if hasattr(device, "num_states"):
+        return device.num_states
+    if hasattr(device, "sample"):
+        raise TypeError(
+            f"{type(device).__name__} has no attribute num_states; pass a device, "
+            "spt.num_states(spt.sample_device(key, spec, shape))."
+        )
+    low, high = bounds(device)
+    return (high - low) / device.dw_min
 
 
 def is_continuous(device: Any) -> bool:

@@ -3,7 +3,7 @@
 Cells of these families differ only in where they sit: a `center` m shifts the whole response, and
 (for the linear family) an `asymmetry` c scales up pulses by 1 + c and down pulses by 1 - c, both
 normally distributed over cells. Bounds are where a response vanishes, [m - tau_min, m + tau_max].
-Cycle noise is multiplicative. Sources: Wu et al. 2024 (2406.12774), ALD; Wu et al. 2025
+Cycle noise is multiplicative. Source: Wu et al. 2024 (2406.12774), ALD; Wu et al. 2025
 (2502.06309), appendix K and eqs. (148)-(149); arXiv 2602.21321, eq. (103).
 """
 
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from sptrack._typing import Array, number, spec
 from sptrack.devices.affine import AffineDevice
 from sptrack.devices.pulsed import spreads, switchable
+from sptrack.devices.pulsed_device import power
 
 
 @spec
@@ -42,16 +43,41 @@ class LinearResponse:
       0.3333
     """
 
-    dw_min: float = number(0.001, low=0, above=True)
-    alpha_up: float = number(1.0, low=0, above=True)
-    alpha_down: float = number(1.0, low=0, above=True)
-    tau_max: float = number(1.0, low=0, above=True)
-    tau_min: float = number(1.0, low=0, above=True)
-    asymmetry_mean: float = number(0.0, low=-1, high=1)
-    asymmetry_std: float = number(0.0, low=0)
-    center_mean: float = number(0.0)
-    center_std: float = number(0.0, low=0)
-    dw_min_std: float = number(0.0, low=0)
+    dw_min: float = number(0.001, low=0, above=True, symbol="δ", unit="weight")
+    alpha_up: float = number(
+        1.0,
+        low=0,
+        above=True,
+        symbol="α↑",
+        unit="1",
+        equation="q↑ = α↑ (1 + c) (1 − (w − m)/τ_max)",
+    )
+    alpha_down: float = number(
+        1.0,
+        low=0,
+        above=True,
+        symbol="α↓",
+        unit="1",
+        equation="q↓ = α↓ (1 − c) (1 + (w − m)/τ_min)",
+    )
+    tau_max: float = number(
+        1.0, low=0, above=True, symbol="τ_max", unit="weight", equation="upper bound m + τ_max"
+    )
+    tau_min: float = number(
+        1.0, low=0, above=True, symbol="τ_min", unit="weight", equation="lower bound m − τ_min"
+    )
+    asymmetry_mean: float = number(0.0, low=-1, high=1, symbol="c", unit="1")
+    asymmetry_std: float = number(0.0, low=0, symbol="σ_c", unit="1", equation="c ← c + σ_c ξ")
+    center_mean: float = number(0.0, symbol="m", unit="weight")
+    center_std: float = number(0.0, low=0, symbol="σ_m", unit="weight", equation="m ← m + σ_m ξ")
+    dw_min_std: float = number(
+        0.0, low=0, symbol="σ", unit="relative", equation="Δw = δ q (1 + σ ξ)"
+    )
+
+    @property
+    def num_states(self):
+        """Number of states, the range over dw_min."""
+        return (self.tau_max + self.tau_min) / self.dw_min
 
     def sample(self, key, shape, dtype) -> AffineDevice:
         """Draws a device; `spt.sample_device` is the checked way to call this."""
@@ -94,7 +120,7 @@ class CenteredDevice:
 
     def response(self, w: Array) -> tuple[Array, Array]:
         """(q_up, q_down) of the family."""
-        shape_of = {"power": _power, "exponential": _exponential}[self.family]
+        shape_of = {"power": power, "exponential": _exponential}[self.family]
         z = jnp.clip((w - self.center) / self.tau, -1, 1)
         return shape_of(1 - z, self.gamma_res), shape_of(1 + z, self.gamma_res)
 
@@ -112,12 +138,6 @@ class CenteredDevice:
     def symmetric_point(self) -> Array:
         """The center, by the mirror symmetry of both families."""
         return self.center
-
-
-def _power(distance: Array, gamma: Array) -> Array:
-    """distance^gamma, with the derivative at a bound kept finite."""
-    inside = distance > 0
-    return jnp.where(inside, jnp.where(inside, distance, 1) ** gamma, 0)
 
 
 def _exponential(distance: Array, gamma: Array) -> Array:
@@ -156,12 +176,21 @@ class PowerResponse:
       1.0
     """
 
-    dw_min: float = number(0.001, low=0, above=True)
-    gamma_res: float = number(1.0, low=0, above=True)
-    tau: float = number(1.0, low=0, above=True)
-    center_mean: float = number(0.0)
-    center_std: float = number(0.0, low=0)
-    dw_min_std: float = number(0.0, low=0)
+    dw_min: float = number(0.001, low=0, above=True, symbol="δ", unit="weight")
+    gamma_res: float = number(
+        1.0, low=0, above=True, symbol="γ", unit="1", equation="q↑↓ = (1 ∓ (w − m)/τ)^γ"
+    )
+    tau: float = number(1.0, low=0, above=True, symbol="τ", unit="weight", equation="bounds m ± τ")
+    center_mean: float = number(0.0, symbol="m", unit="weight")
+    center_std: float = number(0.0, low=0, symbol="σ_m", unit="weight", equation="m ← m + σ_m ξ")
+    dw_min_std: float = number(
+        0.0, low=0, symbol="σ", unit="relative", equation="Δw = δ q (1 + σ ξ)"
+    )
+
+    @property
+    def num_states(self):
+        """Number of states, the range over dw_min."""
+        return 2 * self.tau / self.dw_min
 
     def sample(self, key, shape, dtype) -> CenteredDevice:
         """Draws a device; `spt.sample_device` is the checked way to call this."""
@@ -186,12 +215,26 @@ class ExponentialResponse:
       1.0
     """
 
-    dw_min: float = number(0.001, low=0, above=True)
-    gamma_res: float = number(1.0, low=0, above=True)
-    tau: float = number(1.0, low=0, above=True)
-    center_mean: float = number(0.0)
-    center_std: float = number(0.0, low=0)
-    dw_min_std: float = number(0.0, low=0)
+    dw_min: float = number(0.001, low=0, above=True, symbol="δ", unit="weight")
+    gamma_res: float = number(
+        1.0,
+        low=0,
+        above=True,
+        symbol="γ",
+        unit="1",
+        equation="q↑↓ = (exp(γ (1 ∓ (w − m)/τ)) − 1) / (exp(γ) − 1)",
+    )
+    tau: float = number(1.0, low=0, above=True, symbol="τ", unit="weight", equation="bounds m ± τ")
+    center_mean: float = number(0.0, symbol="m", unit="weight")
+    center_std: float = number(0.0, low=0, symbol="σ_m", unit="weight", equation="m ← m + σ_m ξ")
+    dw_min_std: float = number(
+        0.0, low=0, symbol="σ", unit="relative", equation="Δw = δ q (1 + σ ξ)"
+    )
+
+    @property
+    def num_states(self):
+        """Number of states, the range over dw_min."""
+        return 2 * self.tau / self.dw_min
 
     def sample(self, key, shape, dtype) -> CenteredDevice:
         """Draws a device; `spt.sample_device` is the checked way to call this."""

@@ -6,35 +6,30 @@
 with b_min < 0 < b_max. The symmetric point is h* = (s_up - s_down) / (s_up/b_max - s_down/b_min);
 with b_min = -tau_min this is eq. (103) of arXiv 2602.21321, whose printed solution (104) has the
 wrong sign in front of its second term. Bounds that differ shift h* even when both steps are equal.
+Source: aihwkit 1.2, SoftBoundsDevice and SoftBoundsReferenceDevice.
 """
 
 import jax.numpy as jnp
 
-from sptrack._typing import Array, number, spec
-from sptrack.devices.affine import AffineDevice
+from sptrack._typing import number, option, spec
+from sptrack.devices.affine import AffineDevice, affine_cells
 from sptrack.devices.pulsed import Cells, PulsedSpec, spreads
 
 
-def _soft_bounds_device(spec_: PulsedSpec, cells: Cells, reference, dtype) -> AffineDevice:
+def _soft_bounds_device(spec_: PulsedSpec, cells: Cells, reference=None) -> AffineDevice:
     """The device in w = h - reference; a bound on the wrong side of zero has no slope."""
     high, low = cells.high, cells.low
     up_slope = jnp.where(high > 0, cells.step_up / jnp.where(high > 0, high, 1), 0)
     down_slope = jnp.where(low < 0, -cells.step_down / jnp.where(low < 0, low, 1), 0)
-    return AffineDevice(
-        dw_min=jnp.asarray(spec_.dw_min, dtype),
-        up=cells.step_up - up_slope * reference,
-        up_slope=up_slope,
-        down=cells.step_down + down_slope * reference,
-        down_slope=down_slope,
-        low=low - reference,
-        high=high - reference,
-        **spec_.noise_fields(cells, dtype),
-    )
+    return affine_cells(spec_, cells, up_slope, down_slope, reference)
 
 
 @spec
 class SoftBounds(PulsedSpec):
     """Soft-bounds cells without a reference; see the module's docstring for the equations.
+
+    The same cells are `LinearStep(gamma_up=1, gamma_down=1, gamma_up_dtod=0, gamma_down_dtod=0,
+    mean_bound_reference=False)`.
 
     All fields are `PulsedSpec`'s (`spt.devices.PulsedSpec` documents them); cycle noise is
     multiplicative by default.
@@ -50,8 +45,7 @@ class SoftBounds(PulsedSpec):
 
     def sample(self, key, shape, dtype) -> AffineDevice:
         """Draws a device; `spt.sample_device` is the checked way to call this."""
-        cells = self.sample_cells(key, jnp.zeros(shape, dtype))
-        return _soft_bounds_device(self, cells, jnp.zeros(shape, dtype), dtype)
+        return _soft_bounds_device(self, self.sample_cells(key, jnp.zeros(shape, dtype)))
 
 
 @spec
@@ -83,12 +77,18 @@ class SoftBoundsReference(PulsedSpec):
       [-0.4 -0.4]
     """
 
-    reference_mean: float = number(0.0)
-    reference_std: float = number(0.0, low=0)
-    subtract_symmetry_point: bool = False
-    slope_up_dtod: float = number(0.0, low=0)
-    slope_down_dtod: float = number(0.0, low=0)
-    mult_noise: bool = False
+    reference_mean: float = number(
+        0.0, symbol="μ_r", unit="weight", equation="r = h* + μ_r + σ_r ξ, w = h − r"
+    )
+    reference_std: float = number(0.0, low=0, symbol="σ_r", unit="weight")
+    subtract_symmetry_point: bool = option(False, equation="False: no h* in r")
+    slope_up_dtod: float = number(
+        0.0, low=0, symbol="σ_a", unit="relative", equation="b_max ← b_max / |1 + σ_a ξ|"
+    )
+    slope_down_dtod: float = number(
+        0.0, low=0, symbol="σ_a", unit="relative", equation="b_min ← b_min / |1 + σ_a ξ|"
+    )
+    mult_noise: bool = option(False)
 
     def sample(self, key, shape, dtype) -> AffineDevice:
         """Draws a device; `spt.sample_device` is the checked way to call this."""
@@ -105,11 +105,7 @@ class SoftBoundsReference(PulsedSpec):
         )
         reference = self.reference_mean + drawn["reference_std"]
         if self.subtract_symmetry_point:
-            reference = reference + _raw_symmetric_point(self, cells, like, dtype)
-        return _soft_bounds_device(self, cells, reference, dtype)
-
-
-def _raw_symmetric_point(spec_: PulsedSpec, cells: Cells, like: Array, dtype) -> Array:
-    """h*, or 0 for a cell that has none, so that its reference stays finite."""
-    raw = _soft_bounds_device(spec_, cells, like, dtype).symmetric_point()
-    return jnp.nan_to_num(raw)
+            # 0 for a cell that has none, so that its reference stays finite
+            raw = _soft_bounds_device(self, cells).symmetric_point()
+            reference = reference + jnp.nan_to_num(raw)
+        return _soft_bounds_device(self, cells, reference)
