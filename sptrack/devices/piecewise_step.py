@@ -10,6 +10,7 @@ noise). Source: aihwkit 1.2, PiecewiseStepDevice.
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -147,12 +148,14 @@ class PiecewiseStep(PulsedSpec):
         scale = (high - low) / (steps.high - steps.low)
         if not scale > 0:
             raise ValueError(f"from_csv: w_max must be above w_min, got {high!r} and {low!r}.")
-        measured = {
+        values: dict[str, Any] = {
+            "w_min": low,
+            "w_max": high,
             "dw_min": scale * steps.middle,
             "piecewise_up": tuple((steps.up / steps.middle).tolist()),
             "piecewise_down": tuple((steps.down / steps.middle).tolist()),
         }
-        return cls(**({"w_min": low, "w_max": high} | measured | fields))
+        return cls(**(values | fields))
 
     def unit(self):
         """What wanted increments are counted in; weight units."""

@@ -107,13 +107,13 @@ class PowStep(PulsedSpec):
         if self.granularity == "aihwkit":
             return self.dw_min * 0.5**self.pow_gamma
         more_up, more_down = imbalance(self.up_down, self.up_down_one_sided)
-        span = jnp.asarray(self.w_max - self.w_min)
+        top, bottom = jnp.asarray(self.w_max), jnp.asarray(self.w_min)
         gamma_up, gamma_down = (
             self.pow_gamma * (1 + more)
             for more in imbalance(self.pow_up_down, self.up_down_one_sided)
         )
-        up = (1 + more_up) * power(across(jnp.asarray(self.w_max), 0, span), gamma_up)
-        down = (1 + more_down) * power(across(-jnp.asarray(self.w_min), 0, span), gamma_down)
+        up = (1 + more_up) * power(across(top, bottom, top), gamma_up)
+        down = (1 + more_down) * power(across(-bottom, bottom, top), gamma_down)
         step = (up + down) / 2
         return self.dw_min * jnp.where(step > 0, step, 1)
 

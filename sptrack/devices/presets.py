@@ -10,6 +10,7 @@ there: set `corrupt_devices_prob` to have it.
 from sptrack.devices.constant_step import ConstantStep
 from sptrack.devices.exp_step import ExpStep
 from sptrack.devices.linear_step import LinearStep
+from sptrack.devices.preset_values import VALUES
 from sptrack.devices.soft_bounds import SoftBounds, SoftBoundsReference
 
 __all__ = [
@@ -45,25 +46,7 @@ def reram_es(**overrides) -> ExpStep:
       >>> round(spt.num_states(spt.presets.reram_es()))
       1481
     """
-    values = {
-        "dw_min": 0.00135,
-        "w_max": 1.0,
-        "w_min": -1.0,
-        "dw_min_dtod": 0.2,
-        "up_down": 0.259359,
-        "up_down_dtod": 0.05,
-        "w_max_dtod": 0.3,
-        "w_min_dtod": 0.3,
-        "dw_min_std": 5.0,
-        "write_noise_std": 75.0,
-        "a": -0.5,
-        "b": -0.5,
-        "gamma_up": 5.0,
-        "gamma_down": 5.0,
-        "A_up": -1.18445,
-        "A_down": -0.081404,
-    }
-    return ExpStep(**(values | overrides))
+    return ExpStep(**(VALUES["reram_es"] | overrides))
 
 
 def reram_sb(**overrides) -> SoftBoundsReference:
@@ -84,20 +67,7 @@ def reram_sb(**overrides) -> SoftBoundsReference:
       >>> round(spt.num_states(spt.presets.reram_sb()))
       1000
     """
-    values = {
-        "dw_min": 0.002,
-        "w_max": 1.25,
-        "w_min": -0.75,
-        "dw_min_dtod": 0.3,
-        "up_down": 0.0,
-        "up_down_dtod": 0.01,
-        "w_max_dtod": 0.24,
-        "w_min_dtod": 0.4,
-        "dw_min_std": 3.75,
-        "write_noise_std": 56.0,
-        "mult_noise": False,
-    }
-    return SoftBoundsReference(**(values | overrides))
+    return SoftBoundsReference(**(VALUES["reram_sb"] | overrides))
 
 
 def capacitor(**overrides) -> LinearStep:
@@ -115,23 +85,7 @@ def capacitor(**overrides) -> LinearStep:
       >>> round(spt.num_states(spt.presets.capacitor()))
       400
     """
-    values = {
-        "dw_min": 0.005,
-        "w_max": 1.0,
-        "w_min": -1.0,
-        "dw_min_dtod": 0.1,
-        "up_down": 0.0,
-        "up_down_dtod": 0.06,
-        "w_max_dtod": 0.07,
-        "w_min_dtod": 0.07,
-        "dw_min_std": 0.3,
-        "gamma_up": 0.05,
-        "gamma_down": 0.05,
-        "gamma_up_dtod": 0.01,
-        "gamma_down_dtod": 0.01,
-        "mult_noise": False,
-    }
-    return LinearStep(**(values | overrides))
+    return LinearStep(**(VALUES["capacitor"] | overrides))
 
 
 def ecram(**overrides) -> LinearStep:
@@ -149,14 +103,7 @@ def ecram(**overrides) -> LinearStep:
       >>> round(spt.num_states(spt.presets.ecram()))
       1000
     """
-    values = {
-        "dw_min": 0.002,
-        "w_max": 1.1724,
-        "w_min": -0.8276,
-        "gamma_up": 0.1153,
-        "gamma_down": 0.5085,
-    }
-    return _ecram(values, overrides)
+    return LinearStep(**(VALUES["ecram"] | overrides))
 
 
 def ecram_mo(**overrides) -> LinearStep:
@@ -174,30 +121,7 @@ def ecram_mo(**overrides) -> LinearStep:
       >>> round(spt.num_states(spt.presets.ecram_mo()))
       7089
     """
-    values = {
-        "dw_min": 2.8214e-4,
-        "w_max": 1.1714,
-        "w_min": -0.8286,
-        "dw_min_std": 2.0,
-        "gamma_up": 0.4152,
-        "gamma_down": 0.7342,
-    }
-    return _ecram(values, overrides)
-
-
-def _ecram(values: dict, overrides: dict) -> LinearStep:
-    common = {
-        "dw_min_dtod": 0.1,
-        "up_down": 0.0,
-        "up_down_dtod": 0.01,
-        "w_max_dtod": 0.05,
-        "w_min_dtod": 0.05,
-        "dw_min_std": 0.3,
-        "gamma_up_dtod": 0.05,
-        "gamma_down_dtod": 0.05,
-        "mult_noise": True,
-    }
-    return LinearStep(**(common | values | overrides))
+    return LinearStep(**(VALUES["ecram_mo"] | overrides))
 
 
 def idealized(**overrides) -> ConstantStep:
@@ -218,7 +142,7 @@ def idealized(**overrides) -> ConstantStep:
       >>> round(spt.num_states(spt.presets.idealized()))
       10000
     """
-    return _constant({"dw_min": 0.0002, "up_down_dtod": 0.0}, overrides)
+    return ConstantStep(**(VALUES["idealized"] | overrides))
 
 
 def gokmen_vlasov(**overrides) -> ConstantStep:
@@ -236,20 +160,7 @@ def gokmen_vlasov(**overrides) -> ConstantStep:
       >>> round(spt.num_states(spt.presets.gokmen_vlasov()))
       1250
     """
-    return _constant({"dw_min": 0.0016, "up_down_dtod": 0.01}, overrides)
-
-
-def _constant(values: dict, overrides: dict) -> ConstantStep:
-    common = {
-        "w_max": 1.0,
-        "w_min": -1.0,
-        "dw_min_dtod": 0.3,
-        "up_down": 0.0,
-        "w_max_dtod": 0.3,
-        "w_min_dtod": 0.3,
-        "dw_min_std": 0.3,
-    }
-    return ConstantStep(**(common | values | overrides))
+    return ConstantStep(**(VALUES["gokmen_vlasov"] | overrides))
 
 
 def pcm(**overrides) -> ExpStep:
@@ -271,26 +182,7 @@ def pcm(**overrides) -> ExpStep:
       >>> round(spt.num_states(spt.presets.pcm()))
       200
     """
-    values = {
-        "dw_min": 0.01,
-        "w_max": 2.0,
-        "w_min": 0.0,
-        "dw_min_dtod": 0.2,
-        "up_down": 0.0,
-        "up_down_dtod": 0.05,
-        "w_max_dtod": 0.1,
-        "w_min_dtod": 0.0,
-        "dw_min_std": 0.6,
-        "a": -1.0,
-        "b": 0.0,
-        "gamma_up": 2.5,
-        "gamma_down": 2.5,
-        "A_up": -27.235,
-        "A_down": -2.235,
-        "dw_min_std_add": 0.042,
-        "dw_min_std_slope": 0.108,
-    }
-    return ExpStep(**(values | overrides))
+    return ExpStep(**(VALUES["pcm"] | overrides))
 
 
 def reram_array_om(**overrides) -> SoftBoundsReference:
@@ -308,17 +200,7 @@ def reram_array_om(**overrides) -> SoftBoundsReference:
       >>> round(spt.presets.reram_array_om(reference_mean=0.4).num_states, 1)
       21.1
     """
-    return _reram_array(
-        {
-            "dw_min": 0.0949,
-            "dw_min_dtod": 0.7829,
-            "dw_min_std": 0.4158,
-            "w_max_dtod": 0.3499,
-            "w_min_dtod": 0.5695,
-            "write_noise_std": 1.4113,
-        },
-        overrides,
-    )
+    return SoftBoundsReference(**(VALUES["reram_array_om"] | overrides))
 
 
 def reram_array_hfo2(**overrides) -> SoftBoundsReference:
@@ -336,32 +218,7 @@ def reram_array_hfo2(**overrides) -> SoftBoundsReference:
       >>> round(spt.presets.reram_array_hfo2().num_states, 1)
       4.3
     """
-    return _reram_array(
-        {
-            "dw_min": 0.4622,
-            "dw_min_dtod": 0.7125,
-            "dw_min_std": 0.2174,
-            "w_max_dtod": 0.4295,
-            "w_min_dtod": 0.5990,
-            "write_noise_std": 0.5841,
-        },
-        overrides,
-    )
-
-
-def _reram_array(values: dict, overrides: dict) -> SoftBoundsReference:
-    common = {
-        "w_max": 1.0,
-        "w_min": -1.0,
-        "dw_min_dtod_log_normal": True,
-        "up_down": 0.0,
-        "up_down_dtod": 0.01,
-        "mult_noise": False,
-        "subtract_symmetry_point": True,
-        "reference_std": 0.05,
-        "corrupt_devices_range": 0.01,
-    }
-    return SoftBoundsReference(**(common | values | overrides))
+    return SoftBoundsReference(**(VALUES["reram_array_hfo2"] | overrides))
 
 
 def figure_1_soft_bounds(**overrides) -> SoftBounds:
@@ -383,16 +240,4 @@ def figure_1_soft_bounds(**overrides) -> SoftBounds:
       >>> bool(abs(spt.symmetric_point(device).mean() - 0.25) < 0.02)
       True
     """
-    values = {
-        "dw_min": 0.001,
-        "dw_min_dtod": 0.02,
-        "dw_min_std": 0.0,
-        "up_down": 0.4,
-        "up_down_dtod": 0.08,
-        "w_max": 1.0,
-        "w_min": -1.0,
-        "w_max_dtod": 0.0,
-        "w_min_dtod": 0.0,
-        "mult_noise": False,
-    }
-    return SoftBounds(**(values | overrides))
+    return SoftBounds(**(VALUES["figure_1_soft_bounds"] | overrides))
