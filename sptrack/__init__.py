@@ -12,6 +12,7 @@ from sptrack import (
     random,
     results,
     simulate,
+    theory,
     transforms,
 )
 from sptrack.calibration import ZeroShiftResult, zero_shift
@@ -105,6 +106,7 @@ __all__ = [
     "slope_at_symmetric_point",
     "symmetric_part",
     "symmetric_point",
+    "theory",
     "transforms",
     "two_stage",
     "zero_shift",
