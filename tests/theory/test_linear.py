@@ -175,6 +175,7 @@ def test_single_precision_at_ten_million_pulses():
 
 
 def test_gradients_are_those_of_finite_differences(x64):
+    @jax.jit
     def results(asymmetry, start, dw_min):
         spec = spt.LinearResponse(dw_min=dw_min, asymmetry_mean=asymmetry, tau_max=0.8)
         device = spt.sample_device(jax.random.key(0), spec, ())
