@@ -50,9 +50,9 @@ def tile_optima(tiles: Sequence[Array], optimum: Array, gamma: Array | float) ->
 
     Example:
       >>> import jax.numpy as jnp, sptrack as spt
-      >>> tiles = [jnp.array(0.5), jnp.array(0.2)]
-      >>> print(jnp.stack(spt.theory.tile_optima(tiles, jnp.array(0.53), 0.1)).round(4))
-      [0.53 0.3 ]
+      >>> tiles = [jnp.array(0.5), jnp.array(0.25)]
+      >>> print(jnp.stack(spt.theory.tile_optima(tiles, jnp.array(0.75), 0.5)))
+      [0.75 0.5 ]
     """
     optima = [optimum]
     for tile in tiles[:-1]:
