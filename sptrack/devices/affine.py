@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from sptrack._typing import Array
+from sptrack.devices.cyclic_law import cyclic_law
 from sptrack.devices.pulsed import Cells, PulsedSpec
 from sptrack.devices.pulsed_device import PulsedDevice
 
@@ -105,6 +106,10 @@ class AffineDevice(PulsedDevice):
             variance = -lost * (2 + lost) / (slope * (2 - slope))
             return mean, std * jnp.sqrt(jnp.where(flat | (n == 1), n - n * (n - 1) * x, variance))
         return mean, None
+
+    def cyclic_law(self, w: Array, pulses: Any, rises: Any) -> tuple[Array, Array | None]:
+        """Mean and std after alternating pulses; `sptrack.devices.cyclic_law` has the equations."""
+        return cyclic_law(self, w, pulses, rises)
 
 
 def affine_cells(

@@ -16,6 +16,8 @@ Optional, with what holds in their absence:
   symmetric_point() where q_up = q_down, NaN where that is nowhere             (found by bisection)
   pulse_law(w, n)   (mean, std) of the weight after |n| pulses of n's sign, before clipping; std is
                     None without noise: the law of many pulses in one step     (groups of pulses)
+  cyclic_law(w, pulses, rises)   the same after `pulses` alternating pulses, the first one up where
+                    `rises`: zero-shifting in one step              (only pulse by pulse)
   continuous        True for an array that takes any increment exactly, not in pulses     (False)
 
 Required of a spec, the distribution that devices are drawn from:
