@@ -36,8 +36,10 @@ def number(
 ):
     """A dataclass field that holds a number in [low, high], or (low, high] if `above`.
 
-    A tuple of numbers as default makes a field of that many numbers, all in range. `symbol`, `unit`
-    and `equation` are for the table of parameters (docs/parameters.md).
+    A tuple of numbers as default makes a field of that many numbers, all in range. With None as the
+    default the field may be None, which means off: it is no leaf then, so that what is off stays
+    off when the numbers of a spec are traced. `symbol`, `unit` and `equation` are for the table of
+    parameters (docs/parameters.md).
     """
     about = {"symbol": symbol, "unit": unit, "equation": equation}
     limits = {"low": low, "high": high, "above": above}
@@ -103,11 +105,12 @@ def spec(cls: type[_T]) -> type[_T]:
     def init(self, **kwargs):
         construct(self, **kwargs)
         for field in fields:
+            value = getattr(self, field.name)
             if "low" in field.metadata:
                 within = [field.metadata[name] for name in limits]
-                check_number(cls.__name__, field.name, getattr(self, field.name), *within)
-            elif isinstance(field.default, bool) and type(getattr(self, field.name)) is not bool:
-                value = getattr(self, field.name)
+                if value is not None or field.default is not None:
+                    check_number(cls.__name__, field.name, value, *within)
+            elif isinstance(field.default, bool) and type(value) is not bool:
                 raise TypeError(f"{cls.__name__}: {field.name} is True or False, got {value!r}.")
         if hasattr(self, "check"):
             self.check()
