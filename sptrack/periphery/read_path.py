@@ -100,7 +100,7 @@ class ReadPath:
     noise_management: str = option("none", symbol="α", equation="1, max|x|, nm_scale, or its mean")
     nm_scale: float | None = number(None, low=0, above=True, unit="x", equation="α, or its maximum")
     bound_management: str = option("none", symbol="r", equation="1, or 2^k with no output clipped")
-    max_bm_factor: float = number(1000.0, low=1, equation="stop when r > max_bm_factor")
+    max_bm_factor: float = number(1000.0, low=1, equation="stop at r > max_bm_factor")
     max_bm_res: float = number(
         0.25, low=0, above=True, equation="stop when r inp_step > max_bm_res"
     )
