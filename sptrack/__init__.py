@@ -42,14 +42,20 @@ from sptrack.devices import (
 )
 from sptrack.optimizers import (
     ColumnTransfer,
+    DigitalBuffer,
     ResidualState,
+    agad,
     analog_sgd,
+    chopped_ttv2,
     erider,
+    erider_released,
     eval_params,
     pulse_counts,
     read_arrays,
     residual_learning,
     rider,
+    tiki_taka,
+    ttv2,
     two_stage,
 )
 from sptrack.pulses import Factors, analog_update, apply_pulses
@@ -63,6 +69,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ColumnTransfer",
     "ConstantStep",
+    "DigitalBuffer",
     "ExpStep",
     "ExponentialResponse",
     "Factors",
@@ -77,6 +84,7 @@ __all__ = [
     "SoftBounds",
     "SoftBoundsReference",
     "ZeroShiftResult",
+    "agad",
     "analog_sgd",
     "analog_update",
     "apply_device",
@@ -85,8 +93,10 @@ __all__ = [
     "bounds",
     "calibration",
     "chop",
+    "chopped_ttv2",
     "devices",
     "erider",
+    "erider_released",
     "eval_params",
     "low_pass",
     "nn",
@@ -109,7 +119,9 @@ __all__ = [
     "symmetric_part",
     "symmetric_point",
     "theory",
+    "tiki_taka",
     "transforms",
+    "ttv2",
     "two_stage",
     "zero_shift",
 ]

@@ -1,13 +1,16 @@
-"""E-RIDER: RIDER with a chopper, Algorithm 3 of arXiv 2602.21321."""
+"""E-RIDER: RIDER with a chopper, Algorithm 3 of arXiv 2602.21321, and as its experiments ran it."""
 
 from typing import Any
 
 import optax
 
 from sptrack._typing import Key, ScalarOrSchedule
+from sptrack.optimizers.agad import rate_or_tail
 from sptrack.optimizers.column_transfer import ColumnTransfer
+from sptrack.optimizers.digital_buffer import DigitalBuffer
 from sptrack.optimizers.residual_training import residual_training
-from sptrack.optimizers.rider import start_at_first_read
+from sptrack.optimizers.settings import Settings, schedule
+from sptrack.optimizers.starts import at_first_read, at_zero
 
 
 def erider(
@@ -23,6 +26,7 @@ def erider(
     w_ref: str = "held_sp",
     wbar_ref: str = "held_sp",
     transfer: ColumnTransfer | None = None,
+    buffer: DigitalBuffer | None = None,
     key: Key,
     method: str = "aggregate",
 ) -> optax.GradientTransformationExtraArgs:
@@ -32,8 +36,7 @@ def erider(
         c <- -c with probability p, and then Q~ <- Q,   W_bar = W + gamma c (P - Q~)
 
     The filter must be slow against the chopper, eta well below pi p, to keep the symmetric point
-    and reject the residual; released experiments use eta = 5 p with `transfer`, where Q settles
-    within each half-period instead and Q~ is a transient reference.
+    and reject the residual. The released experiments (`erider_released`) have eta = 5 p instead.
     The paper's text is not consistent about Q~ or Q in its eq. (18); Q~ in both places is what its
     implementation does, and the default here. Correction: with p = 0 and Q~ this is residual
     learning with the static reference Q_0, not RIDER; with p = 0 and Q ("tracked_sp") in both
@@ -43,7 +46,7 @@ def erider(
       learning_rate: alpha >= 0, on P; number or schedule.
       residual_spec: what P's devices are sampled from.
       weight_spec: what W's devices are sampled from.
-      transfer_rate: beta >= 0, on W; number or schedule. With `transfer`, the rate of its buffer.
+      transfer_rate: beta >= 0, on W; number or schedule. With a buffer, its rate.
       gamma: weight of the residual in what the model sees, >= 0.
       eta: rate of the filter, in [0, 1].
       chop_prob: flip probability p in [0, 1], per step; per read of a column with `transfer`.
@@ -51,8 +54,8 @@ def erider(
         `transfer`); see `sptrack.transforms.chop`.
       w_ref: what stands for the symmetric point in W's update, "held_sp" (Q~) or "tracked_sp" (Q).
       wbar_ref: the same in what the model sees.
-      transfer: a `ColumnTransfer` for the schedule of real arrays and of the released experiments;
-        None updates whole matrices, as the theory does.
+      transfer: a `ColumnTransfer` for the schedule of real arrays; None updates whole matrices.
+      buffer: a `DigitalBuffer` in front of W; None is a default one with `transfer`, else none.
       key: a JAX random key.
       method: "aggregate", "exact" or "mean", as in `spt.analog_update`.
 
@@ -86,11 +89,94 @@ def erider(
         gamma=gamma,
         eta=eta,
         chop_prob=chop_prob,
-        chopper=chopper,
-        w_ref=w_ref,
-        wbar_ref=wbar_ref,
-        start=start_at_first_read,
-        transfer=transfer,
+        start=at_first_read,
+        settings=Settings(
+            chopper=chopper,
+            w_ref=w_ref,
+            wbar_ref=wbar_ref,
+            visible="stored",
+            warm_up=True,
+            method=method,
+            **schedule(transfer, buffer),
+        ),
         key=key,
-        method=method,
+    )
+
+
+def erider_released(
+    learning_rate: ScalarOrSchedule,
+    *,
+    residual_spec: Any,
+    weight_spec: Any,
+    transfer_rate: ScalarOrSchedule,
+    gamma: ScalarOrSchedule = 0.1,
+    eta: ScalarOrSchedule | None = None,
+    chop_prob: ScalarOrSchedule = 0.1,
+    chopper: str = "periodic",
+    transfer: ColumnTransfer | None = None,
+    buffer: DigitalBuffer | None = None,
+    key: Key,
+    method: str = "aggregate",
+) -> optax.GradientTransformationExtraArgs:
+    """E-RIDER as the released experiments ran it: AGAD with the stored residual in the model.
+
+    What differs from Algorithm 3, by their code's items:
+
+      1, 5   column j of P is read at step t = j, j + columns, ...; c[j] flips every
+             n = max(ceil(1/p), 2) reads of it, and eta = min(5 / n, 1) (`eta=None`)
+      2, 3   d[j] = c[j] (read - Q~[j]) is stored until the column's next read
+      4      H <- H + beta d / g0; at |H| >= 1 one pulse on W, and H <- 0
+      6      W isn't written before n + 1 passes over all columns
+      7      W_bar = W + gamma d with the stored, stale d; in evaluation too
+
+    Q settles within each half-period at this eta: what is subtracted is a transient reference
+    rather than the symmetric point. Q and Q~ start at zero. At gamma = 0 this is `agad`. Not
+    modelled: their convolution layers leave the residual out of the backward pass.
+
+    Args:
+      learning_rate: alpha >= 0, on P; number or schedule.
+      residual_spec: what P's devices are sampled from.
+      weight_spec: what W's devices are sampled from.
+      transfer_rate: beta >= 0, at which the buffer is filled; number or schedule.
+      gamma: weight of the stored residual in what the model sees, >= 0.
+      eta: rate of the filter in [0, 1]; None is `spt.optimizers.tail_rate(chop_prob)`.
+      chop_prob: flip probability p in [0, 1], per read of a column.
+      chopper: "periodic" or "random".
+      transfer: a `ColumnTransfer`; None has its defaults (there is no whole-matrix version).
+      buffer: a `DigitalBuffer`; None has its defaults.
+      key: a JAX random key.
+      method: "aggregate", "exact" or "mean", as in `spt.analog_update`.
+
+    Returns:
+      An optax gradient transformation; must be the last link of a chain.
+
+    Raises:
+      TypeError: if `key` is no key or a spec no spec.
+      ValueError: for an unknown option or a number out of range.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, sptrack as spt
+      >>> spec = spt.presets.reram_array_om(reference_mean=0.4, reference_std=0.4)
+      >>> tx = spt.erider_released(0.5, residual_spec=spec, weight_spec=spec, transfer_rate=0.2,
+      ...                          gamma=0.1, chop_prob=0.05, key=jax.random.key(0))
+      >>> sorted(spt.read_arrays(tx.init(jnp.zeros((4, 2)))))
+      ['buffer', 'chopper', 'held_sp', 'residual', 'tracked_sp', 'weight']
+    """
+    return residual_training(
+        learning_rate,
+        residual_spec=residual_spec,
+        weight_spec=weight_spec,
+        transfer_rate=transfer_rate,
+        gamma=gamma,
+        eta=rate_or_tail(eta, chop_prob),
+        chop_prob=chop_prob,
+        start=at_zero,
+        settings=Settings(
+            chopper=chopper,
+            visible="stored",
+            warm_up=True,
+            method=method,
+            **schedule(ColumnTransfer() if transfer is None else transfer, buffer),
+        ),
+        key=key,
     )

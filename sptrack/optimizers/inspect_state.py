@@ -7,11 +7,8 @@ import jax.numpy as jnp
 import optax
 
 from sptrack._typing import Array, PyTree
-from sptrack.optimizers.residual_state import ResidualState, effective_weights
-from sptrack.transforms.apply_device import ApplyDeviceState
+from sptrack.transforms.analog_state import AnalogState
 from sptrack.transforms.arrays import array_symmetric_points, read
-
-_ANALOG = (ResidualState, ApplyDeviceState)
 
 
 def read_arrays(state: Any) -> dict[str, PyTree]:
@@ -19,7 +16,8 @@ def read_arrays(state: Any) -> dict[str, PyTree]:
 
     Names: "weight" (W), "residual" (P), "tracked_sp" (Q), "held_sp" (Q~ or the static reference),
     "buffer" (H), "chopper" (c); those that the algorithm has. Use `optax.tree.set` to put a value
-    back, e.g. `optax.tree.set(state, tracked_sp=new_tree)`.
+    back, e.g. `optax.tree.set(state, tracked_sp=new_tree)`. A chain of links has the names of its
+    links.
 
     Args:
       state: state of an optimizer of sptrack, also inside `optax.chain`, `masked`, `partition`,
@@ -38,7 +36,12 @@ def read_arrays(state: Any) -> dict[str, PyTree]:
       >>> spt.read_arrays(tx.init({"w": jnp.ones(2)}))
       {'weight': {'w': Array([1., 1.], dtype=float32)}}
     """
-    return _merged([_arrays(one) for one in _analog_states(state)])
+    return _merged(
+        [
+            {name: read(array) for name, array in one.arrays().items()} | one.digital()
+            for one in _analog_states(state)
+        ]
+    )
 
 
 def eval_params(state: Any, params: PyTree, *, residual: bool = True) -> PyTree:
@@ -57,7 +60,7 @@ def eval_params(state: Any, params: PyTree, *, residual: bool = True) -> PyTree:
       A tree like `params`.
 
     Raises:
-      ValueError: if there is no analog optimizer in the state, or two for one parameter.
+      ValueError: if there is no main array in the state, or two for one parameter.
 
     Example:
       >>> import jax, jax.numpy as jnp, sptrack as spt
@@ -68,11 +71,15 @@ def eval_params(state: Any, params: PyTree, *, residual: bool = True) -> PyTree:
       [0.2 0.5]
     """
 
-    def weights(one):
-        with_residual = residual and isinstance(one, ResidualState)
-        return {"weight": effective_weights(one) if with_residual else read(one.weight)}
+    def weights(one: Any):
+        if hasattr(one, "effective_weights"):
+            return {"weight": one.effective_weights(residual)}
+        return {"weight": read(one.arrays()["weight"])}
 
-    effective = _merged([weights(one) for one in _analog_states(state)])["weight"]
+    main = [one for one in _analog_states(state) if "weight" in one.arrays()]
+    if not main:
+        raise ValueError("there is no main array in this state; end with spt.apply_device(spec).")
+    effective = _merged([weights(one) for one in main])["weight"]
     return jax.tree.map(
         lambda w, p: p if _is_masked(w) else w, effective, params, is_leaf=_is_masked
     )
@@ -104,7 +111,28 @@ def pulse_counts(state: Any) -> dict[str, PyTree]:
       >>> print(spt.pulse_counts(state)["training"])
       [10 10]
     """
-    return _merged([_pulses(one) for one in _analog_states(state)])
+    states = _analog_states(state)
+    found = _merged([{k: a.pulses for k, a in one.arrays().items()} for one in states])
+    # a state lists its arrays from W to the one that sees gradients; in a chain W comes last
+    trees = [found[name] for name in sorted(found, key=lambda name: name != "weight")]
+    if not trees:
+        raise ValueError("there is no array in this state, only digital parts of an optimizer.")
+
+    def of_cells(count):
+        """`count` of the pulses on all arrays of a parameter, W's first; masked where none are."""
+
+        def at_leaf(*pulses):
+            present = [x for x in pulses if not _is_masked(x)]
+            return count(present) if present else optax.MaskedNode()
+
+        return jax.tree.map(at_leaf, *trees, is_leaf=_is_masked)
+
+    zeros = of_cells(lambda pulses: jnp.zeros_like(pulses[-1]))
+    return {
+        "calibration": _calibration(states, zeros),
+        "training": of_cells(lambda pulses: pulses[-1]),
+        "transfer": of_cells(lambda pulses: sum(pulses[:-1], jnp.zeros_like(pulses[-1]))),
+    }
 
 
 def residual_symmetric_points(state: Any) -> PyTree:
@@ -130,52 +158,53 @@ def residual_symmetric_points(state: Any) -> PyTree:
       >>> print(spt.optimizers.residual_symmetric_points(tx.init(jnp.zeros(2))))
       [0.25 0.25]
     """
-    states = [one for one in _analog_states(state) if isinstance(one, ResidualState)]
-    if not states:
+    arrays = [one.arrays() for one in _analog_states(state)]
+    parts = [
+        {"symmetric point": array_symmetric_points(named["residual"])}
+        for named in arrays
+        if "residual" in named
+    ]
+    if not parts:
         raise ValueError("no optimizer in this state has a residual array; analog_sgd has none.")
-    parts = [{"symmetric point": array_symmetric_points(one.residual)} for one in states]
     return _merged(parts)["symmetric point"]
 
 
-def _arrays(state: Any) -> dict[str, PyTree]:
-    arrays = {"weight": read(state.weight)}
-    if isinstance(state, ResidualState):
-        named = {
-            "residual": read(state.residual),
-            "tracked_sp": state.tracked_sp,
-            "held_sp": state.held_sp,
-            "buffer": state.buffer,
-            "chopper": state.chopper,
-        }
-        arrays |= {name: tree for name, tree in named.items() if tree is not None}
-    return arrays
-
-
-def _pulses(state: Any) -> dict[str, PyTree]:
-    zeros = jax.tree.map(jnp.zeros_like, state.weight.pulses)
-    if not isinstance(state, ResidualState):
-        return {"calibration": zeros, "training": state.weight.pulses, "transfer": zeros}
-    calibration = jax.tree.map(
-        lambda x: jnp.full_like(x, state.calibration_pulses), state.residual.pulses
-    )
-    return {
-        "calibration": calibration,
-        "training": state.residual.pulses,
-        "transfer": state.weight.pulses,
-    }
+def _calibration(states: list[Any], zeros: PyTree) -> PyTree:
+    """Pulses before training, a tree like `zeros`."""
+    parts = [
+        jax.tree.map(
+            lambda x, one=one: jnp.full_like(x, one.calibration_pulses),
+            list(one.arrays().values())[-1].pulses,
+        )
+        for one in states
+        if hasattr(one, "calibration_pulses")
+    ]
+    for part in parts:
+        zeros = jax.tree.map(
+            lambda a, b: a if _is_masked(b) else b, zeros, part, is_leaf=_is_masked
+        )
+    return zeros
 
 
 def _analog_states(state: Any) -> list[Any]:
-    def is_analog(x):
-        return isinstance(x, _ANALOG)
-
-    found = [x for x in jax.tree.leaves(state, is_leaf=is_analog) if is_analog(x)]
+    found = _find(state)
     if not found:
         raise ValueError(
             "there is no state of an sptrack optimizer in here; pass the state that tx.init or "
             f"tx.update returned, got {type(state).__name__}."
         )
     return found
+
+
+def _find(state: Any) -> list[Any]:
+    """All analog states in `state`, those inside of others included."""
+
+    def is_analog(x):
+        return isinstance(x, AnalogState)
+
+    found = [x for x in jax.tree.leaves(state, is_leaf=is_analog) if is_analog(x)]
+    inner = [x.inner_state for x in found if hasattr(x, "inner_state")]
+    return found + (_find(inner) if inner else [])
 
 
 def _is_masked(x: Any) -> bool:
@@ -195,8 +224,8 @@ def _overlay(name: str, first: PyTree, second: PyTree) -> PyTree:
     def pick(a: Array, b: Array):
         if not _is_masked(a) and not _is_masked(b):
             raise ValueError(
-                f"two analog arrays hold {name!r} of the same parameter; look at their states one "
-                "by one, e.g. with optax.tree.get_all_with_path."
+                f"two parts of the state hold {name!r} of the same parameter; look at their states "
+                "one by one, e.g. with optax.tree.get_all_with_path."
             )
         return b if _is_masked(a) else a
 

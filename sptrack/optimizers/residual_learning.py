@@ -2,16 +2,14 @@
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
 
 from sptrack._typing import Key, PyTree, ScalarOrSchedule
-from sptrack.devices.device import bounds
 from sptrack.optimizers.column_transfer import ColumnTransfer
-from sptrack.optimizers.residual_training import Start, residual_training
-from sptrack.transforms.arrays import ArrayState, array_symmetric_points, show_array
+from sptrack.optimizers.digital_buffer import DigitalBuffer
+from sptrack.optimizers.residual_training import residual_training
+from sptrack.optimizers.settings import Settings, schedule
+from sptrack.optimizers.starts import at_reference
 
 
 def residual_learning(
@@ -23,6 +21,7 @@ def residual_learning(
     gamma: ScalarOrSchedule = 0.1,
     reference: str | PyTree = "zero",
     transfer: ColumnTransfer | None = None,
+    buffer: DigitalBuffer | None = None,
     key: Key,
     method: str = "aggregate",
 ) -> optax.GradientTransformationExtraArgs:
@@ -37,11 +36,13 @@ def residual_learning(
       learning_rate: alpha >= 0, on P; number or schedule.
       residual_spec: what P's devices are sampled from.
       weight_spec: what W's devices are sampled from.
-      transfer_rate: beta >= 0, on W; number or schedule. With `transfer`, the rate of its buffer.
+      transfer_rate: beta >= 0, on W; number or schedule. With a buffer, its rate.
       gamma: weight of the residual in what the model sees, >= 0.
       reference: "zero"; "true", the cells' true symmetric points; or an estimate: a number or a
         tree of arrays like the parameters.
       transfer: a `ColumnTransfer` for the schedule of real arrays; None updates whole matrices.
+      buffer: a `DigitalBuffer` in front of W; None is a default one with `transfer`, else none.
+        RLv2 is `buffer=spt.DigitalBuffer.rlv2()`, in both schedules.
       key: a JAX random key.
       method: "aggregate", "exact" or "mean", as in `spt.analog_update`.
 
@@ -62,50 +63,13 @@ def residual_learning(
       >>> sorted(spt.read_arrays(state))
       ['held_sp', 'residual', 'weight']
     """
-    if isinstance(reference, str) and reference not in ("zero", "true"):
-        raise ValueError(
-            f"reference must be 'zero', 'true', a number or a tree like params, got {reference!r}."
-        )
-
-    def start(start_key, residual):
-        known = _reference_tree(reference, residual)
-        return Start(move_to(start_key, residual, known), known, jnp.zeros([], jnp.uint32))
-
     return residual_training(
         learning_rate,
         residual_spec=residual_spec,
         weight_spec=weight_spec,
         transfer_rate=transfer_rate,
         gamma=gamma,
-        start=start,
-        transfer=transfer,
+        start=at_reference(reference),
+        settings=Settings(visible="stored", method=method, **schedule(transfer, buffer)),
         key=key,
-        method=method,
     )
-
-
-def move_to(key: Key, array: ArrayState, target: PyTree) -> ArrayState:
-    """The array programmed to `target`, clipped to its bounds."""
-
-    def clipped(old, device, new):
-        return jnp.clip(new, *bounds(device)).astype(old.dtype)
-
-    hidden = jax.tree.map(clipped, array.hidden, array.device, target)
-    return show_array(key, array._replace(hidden=hidden))
-
-
-def _reference_tree(reference: Any, residual: ArrayState) -> PyTree:
-    """The reference as a tree like the parameters."""
-    if isinstance(reference, str):
-        if reference == "zero":
-            return jax.tree.map(jnp.zeros_like, residual.hidden)
-        return array_symmetric_points(residual)
-    if np.ndim(reference) == 0 and not jax.tree.structure(reference).num_nodes > 1:
-        return jax.tree.map(lambda w: jnp.full_like(w, reference), residual.hidden)
-    wanted = jax.tree.map(jnp.shape, residual.hidden)
-    given = jax.tree.map(jnp.shape, reference)
-    if wanted != given:
-        raise ValueError(
-            f"reference must be a tree like params: shapes {wanted}, got shapes {given}."
-        )
-    return jax.tree.map(lambda w, r: jnp.asarray(r, w.dtype), residual.hidden, reference)

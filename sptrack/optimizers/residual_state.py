@@ -23,9 +23,10 @@ class ResidualState(NamedTuple):
       tracked_sp: Q, the filtered reads of P; None without tracking.
       held_sp: Q~ (synchronised at flips), or the static reference.
       chopper: signs c; None without a chopper.
-      buffer: H, the digital buffer in front of W; None in whole-matrix updates.
-      demodulated: d = c (P - R) as the model sees it; of each column's last read with a
-        `ColumnTransfer`.
+      out_chopper: signs of the output chopper; None without.
+      buffer: H, the digital buffer in front of W; None without.
+      demodulated: d = c (P - R) as the model sees it, live or of each line's last read; None where
+        gamma is known to be zero.
       gamma: weight of d in what the model sees; scalar.
       calibration_pulses: pulses per cell spent on finding the reference; scalar.
 
@@ -44,10 +45,29 @@ class ResidualState(NamedTuple):
     tracked_sp: PyTree | None
     held_sp: PyTree
     chopper: PyTree | None
+    out_chopper: PyTree | None
     buffer: PyTree | None
-    demodulated: PyTree
+    demodulated: PyTree | None
     gamma: Array
     calibration_pulses: Array
+
+    def arrays(self) -> dict[str, ArrayState]:
+        """W as "weight" and P as "residual"."""
+        return {"weight": self.weight, "residual": self.residual}
+
+    def digital(self) -> dict[str, PyTree]:
+        """Q, Q~, H and the choppers, those that there are."""
+        names = ("tracked_sp", "held_sp", "buffer", "chopper", "out_chopper")
+        named = {name: getattr(self, name) for name in names}
+        return {name: tree for name, tree in named.items() if tree is not None}
+
+    def effective_weights(self, residual: bool = True) -> PyTree:
+        """W_bar = W + gamma d, what the model sees; W alone without the residual."""
+        if not residual or self.demodulated is None:
+            return read(self.weight)
+        return jax.tree.map(
+            lambda w, d: w + self.gamma.astype(w.dtype) * d, read(self.weight), self.demodulated
+        )
 
 
 class Rates(NamedTuple):
@@ -56,13 +76,16 @@ class Rates(NamedTuple):
     alpha: Any
     beta: Any
     gamma: Any
-    eta: Any
-    p: Any
+    eta: Any = None
+    p: Any = None
+    p_out: Any = None
 
 
 def chopped(state: ResidualState, tree: PyTree) -> PyTree:
-    """c * tree; the tree itself without a chopper."""
-    return tree if state.chopper is None else modulate(state.chopper, tree)
+    """c * tree, with both choppers; the tree itself without one."""
+    for sign in (state.chopper, state.out_chopper):
+        tree = tree if sign is None else modulate(sign, tree)
+    return tree
 
 
 def reference_of(state: ResidualState, name: str) -> PyTree:
@@ -73,13 +96,6 @@ def reference_of(state: ResidualState, name: str) -> PyTree:
 def residual_of(state: ResidualState, reference: str) -> PyTree:
     """P - R as reads show it."""
     return jax.tree.map(jnp.subtract, read(state.residual), reference_of(state, reference))
-
-
-def effective_weights(state: ResidualState) -> PyTree:
-    """W_bar = W + gamma d: what the model sees."""
-    return jax.tree.map(
-        lambda w, d: w + state.gamma.astype(w.dtype) * d, read(state.weight), state.demodulated
-    )
 
 
 def split_matrices(state: ResidualState) -> list[ResidualState]:

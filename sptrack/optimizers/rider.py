@@ -2,14 +2,14 @@
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import optax
 
 from sptrack._typing import Key, ScalarOrSchedule
 from sptrack.optimizers.column_transfer import ColumnTransfer
-from sptrack.optimizers.residual_training import Start, residual_training
-from sptrack.transforms.arrays import ArrayState, read
+from sptrack.optimizers.digital_buffer import DigitalBuffer
+from sptrack.optimizers.residual_training import residual_training
+from sptrack.optimizers.settings import Settings, schedule
+from sptrack.optimizers.starts import at_first_read
 
 
 def rider(
@@ -21,6 +21,7 @@ def rider(
     gamma: ScalarOrSchedule = 0.1,
     eta: ScalarOrSchedule = 1e-3,
     transfer: ColumnTransfer | None = None,
+    buffer: DigitalBuffer | None = None,
     key: Key,
     method: str = "aggregate",
 ) -> optax.GradientTransformationExtraArgs:
@@ -38,10 +39,11 @@ def rider(
       learning_rate: alpha >= 0, on P; number or schedule.
       residual_spec: what P's devices are sampled from.
       weight_spec: what W's devices are sampled from.
-      transfer_rate: beta >= 0, on W; number or schedule. With `transfer`, the rate of its buffer.
+      transfer_rate: beta >= 0, on W; number or schedule. With a buffer, its rate.
       gamma: weight of the residual in what the model sees, >= 0.
       eta: rate of the moving average, in [0, 1].
       transfer: a `ColumnTransfer` for the schedule of real arrays; None updates whole matrices.
+      buffer: a `DigitalBuffer` in front of W; None is a default one with `transfer`, else none.
       key: a JAX random key.
       method: "aggregate", "exact" or "mean", as in `spt.analog_update`.
 
@@ -69,17 +71,13 @@ def rider(
         transfer_rate=transfer_rate,
         gamma=gamma,
         eta=eta,
-        w_ref="tracked_sp",
-        wbar_ref="tracked_sp",
-        start=start_at_first_read,
-        transfer=transfer,
+        start=at_first_read,
+        settings=Settings(
+            w_ref="tracked_sp",
+            wbar_ref="tracked_sp",
+            visible="stored",
+            method=method,
+            **schedule(transfer, buffer),
+        ),
         key=key,
-        method=method,
     )
-
-
-def start_at_first_read(key: Key, residual: ArrayState) -> Start:
-    """P where it is, and Q = Q~ = its first read, so that the first residual is zero."""
-    del key
-    first_read = jax.tree.map(jnp.asarray, read(residual))
-    return Start(residual, first_read, jnp.zeros([], jnp.uint32))

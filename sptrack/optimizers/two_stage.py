@@ -10,7 +10,10 @@ from sptrack._random import leaf_keys
 from sptrack._typing import Key, ScalarOrSchedule
 from sptrack.calibration.zero_shift import check_options, zero_shift
 from sptrack.optimizers.column_transfer import ColumnTransfer
-from sptrack.optimizers.residual_training import Start, residual_training
+from sptrack.optimizers.digital_buffer import DigitalBuffer
+from sptrack.optimizers.residual_training import residual_training
+from sptrack.optimizers.settings import Settings, schedule
+from sptrack.optimizers.starts import Start
 from sptrack.transforms.arrays import show_array
 
 
@@ -25,6 +28,7 @@ def two_stage(
     scheme: str = "cyclic",
     average: str = "none",
     transfer: ColumnTransfer | None = None,
+    buffer: DigitalBuffer | None = None,
     key: Key,
     method: str = "aggregate",
 ) -> optax.GradientTransformationExtraArgs:
@@ -40,12 +44,13 @@ def two_stage(
       learning_rate: alpha >= 0, on P; number or schedule.
       residual_spec: what P's devices are sampled from.
       weight_spec: what W's devices are sampled from.
-      transfer_rate: beta >= 0, on W; number or schedule. With `transfer`, the rate of its buffer.
+      transfer_rate: beta >= 0, on W; number or schedule. With a buffer, its rate.
       num_pulses: pulses per cell for zero-shifting, >= 1.
       gamma: weight of the residual in what the model sees, >= 0.
       scheme: "cyclic" or "stochastic", as in `spt.zero_shift`.
       average: "none", "two_point" or "tail", as in `spt.zero_shift`.
       transfer: a `ColumnTransfer` for the schedule of real arrays; None updates whole matrices.
+      buffer: a `DigitalBuffer` in front of W; None is a default one with `transfer`, else none.
       key: a JAX random key.
       method: "aggregate", "exact" or "mean", as in `spt.analog_update`.
 
@@ -88,7 +93,6 @@ def two_stage(
         transfer_rate=transfer_rate,
         gamma=gamma,
         start=start,
-        transfer=transfer,
+        settings=Settings(visible="stored", method=method, **schedule(transfer, buffer)),
         key=key,
-        method=method,
     )

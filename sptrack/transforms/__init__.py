@@ -1,34 +1,41 @@
 """Links: optax gradient transformations that training algorithms are made of."""
 
-from sptrack.transforms.apply_device import ApplyDeviceState, apply_device
+from sptrack.transforms.analog_state import AnalogState
+from sptrack.transforms.apply_device import ApplyDeviceState, AuxiliaryState, apply_device
 from sptrack.transforms.arrays import (
     ArrayState,
     array_symmetric_points,
-    columns,
     init_array,
+    lines,
     num_columns,
+    num_rows,
     read,
-    set_columns,
+    set_lines,
     show_array,
     write,
+    write_pulses,
 )
 from sptrack.transforms.chop import ChopState, chop
 from sptrack.transforms.low_pass import LowPassState, low_pass
 
 __all__ = [
+    "AnalogState",
     "ApplyDeviceState",
     "ArrayState",
+    "AuxiliaryState",
     "ChopState",
     "LowPassState",
     "apply_device",
     "array_symmetric_points",
     "chop",
-    "columns",
     "init_array",
+    "lines",
     "low_pass",
     "num_columns",
+    "num_rows",
     "read",
-    "set_columns",
+    "set_lines",
     "show_array",
     "write",
+    "write_pulses",
 ]

@@ -26,6 +26,37 @@ class ApplyDeviceState(NamedTuple):
     key: Key
     weight: ArrayState
 
+    def arrays(self) -> dict[str, ArrayState]:
+        """The array, as "weight"."""
+        return {"weight": self.weight}
+
+    def digital(self) -> dict[str, PyTree]:
+        """Nothing."""
+        return {}
+
+
+class AuxiliaryState(NamedTuple):
+    """State of `apply_device` with emit="read": its array is an auxiliary one, "residual".
+
+    Example:
+      >>> import jax, jax.numpy as jnp, sptrack as spt
+      >>> tx = spt.apply_device(spt.IdealStep(), key=jax.random.key(0), emit="read")
+      >>> tx.init(jnp.array([0.5])).residual.hidden
+      Array([0.], dtype=float32)
+    """
+
+    count: Array
+    key: Key
+    residual: ArrayState
+
+    def arrays(self) -> dict[str, ArrayState]:
+        """The array, as "residual"."""
+        return {"residual": self.residual}
+
+    def digital(self) -> dict[str, PyTree]:
+        """Nothing."""
+        return {}
+
 
 def apply_device(
     spec, *, key: Key, method: str = "aggregate", emit: str = "update"
@@ -72,19 +103,20 @@ def apply_device(
         raise ValueError(f"emit must be 'update' or 'read', got {emit!r}.")
     root = as_key(key)
 
+    state_class: Any = ApplyDeviceState if emit == "update" else AuxiliaryState
+
     def init(params) -> Any:
         start = params if emit == "update" else jax.tree.map(jnp.zeros_like, params)
-        weight = init_array(purpose_key(root, "array"), spec, start, method=method)
-        return ApplyDeviceState(jnp.zeros([], jnp.int32), root, weight)
+        array = init_array(purpose_key(root, "array"), spec, start, method=method)
+        return state_class(jnp.zeros([], jnp.int32), root, array)
 
     def update(updates, state, params=None, **extra_args) -> tuple[Any, Any]:
         del extra_args
-        step_key = jax.random.fold_in(state.key, state.count)
-        weight = write(purpose_key(step_key, "write"), state.weight, updates, method=method)
-        out = read(weight)
-        if emit == "update":
-            out = difference(out, params)
-        return out, ApplyDeviceState(state.count + 1, state.key, weight)
+        count, root, array = state
+        step_key = jax.random.fold_in(root, count)
+        array = write(purpose_key(step_key, "write"), array, updates, method=method)
+        out = difference(read(array), params) if emit == "update" else read(array)
+        return out, state_class(count + 1, root, array)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

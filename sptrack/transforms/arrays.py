@@ -1,12 +1,13 @@
 """The state of an analog array under training, for a whole tree of weights.
 
 Leaves of the tree are weight matrices in the layout of flax kernels, (..., inputs, outputs): the
-last axis are outputs, all others together are the crossbar's input lines, its *columns*. Each leaf
-has a device, random streams and pulse counters of its own; its streams depend on its path in the
-tree and on nothing else there.
+last axis are outputs, the crossbar's *rows*; all others together are input lines, its *columns*.
+Each leaf has a device, random streams and pulse counters of its own; its streams depend on its path
+in the tree and on nothing else there.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +16,14 @@ import jax.numpy as jnp
 from sptrack._random import leaf_keys
 from sptrack._typing import Array, Key, PyTree
 from sptrack.devices.device import bounds, sample_device, symmetric_point
-from sptrack.pulses import counted_update, has_write_noise, show, show_written
+from sptrack.pulses import (
+    UpdateResult,
+    apply_pulses,
+    counted_update,
+    has_write_noise,
+    show,
+    show_written,
+)
 
 
 class ArrayState(NamedTuple):
@@ -158,15 +166,54 @@ def write(key: Key, state: ArrayState, increments: PyTree, *, method: str) -> Ar
       >>> print(state.hidden)
       [ 0.1 -0.2]
     """
+
+    def act(k, device, w, change):
+        return counted_update(k, device, w, change.astype(w.dtype), method=method)
+
+    return _written(key, state, increments, act)
+
+
+def write_pulses(key: Key, state: ArrayState, counts: PyTree, *, method: str) -> ArrayState:
+    """Sends whole numbers of pulses to every cell (`spt.apply_pulses`) and counts them.
+
+    Args:
+      key: a JAX random key; this write's own.
+      state: the array.
+      counts: tree like the weights: signed whole numbers, integer or floating; positive ones raise
+        a weight, and NaN makes it NaN.
+      method: "exact", "aggregate" or "mean".
+
+    Returns:
+      The array after the write.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, sptrack as spt
+      >>> spec = spt.LinearResponse(dw_min=0.1)
+      >>> state = spt.transforms.init_array(jax.random.key(0), spec, jnp.zeros(2))
+      >>> state = spt.transforms.write_pulses(
+      ...     jax.random.key(1), state, jnp.array([2, -1]), method="exact")
+      >>> print(state.hidden.round(3), state.pulses)
+      [ 0.19 -0.1 ] [2 1]
+    """
+
+    def act(k, device, w, n):
+        pulses = jnp.where(jnp.isnan(n), 0, n).astype(jnp.int32)
+        moved = apply_pulses(k, device, w, pulses, method=method)
+        return UpdateResult(jnp.where(jnp.isnan(n), jnp.nan, moved).astype(w.dtype), pulses)
+
+    return _written(key, state, counts, act)
+
+
+def _written(key: Key, state: ArrayState, changes: PyTree, act: Callable) -> ArrayState:
+    """`act` (key, device, hidden, change) -> `UpdateResult` on every leaf, shown and counted."""
     hidden, treedef = jax.tree.flatten(state.hidden)
     devices = treedef.flatten_up_to(state.device)
-    changes = treedef.flatten_up_to(increments)
+    wanted = treedef.flatten_up_to(changes)
     shown = treedef.flatten_up_to(read(state))
     pulses = treedef.flatten_up_to(state.pulses)
     for index, k in enumerate(leaf_keys(key, state.hidden)):
-        device, change = devices[index], changes[index].astype(hidden[index].dtype)
-        hidden[index], counts = counted_update(k, device, hidden[index], change, method=method)
-        shown[index] = show_written(k, device, hidden[index], shown[index], counts)
+        hidden[index], counts = act(k, devices[index], hidden[index], wanted[index])
+        shown[index] = show_written(k, devices[index], hidden[index], shown[index], counts)
         pulses[index] = pulses[index] + jnp.abs(counts).astype(pulses[index].dtype)
     return state._replace(
         hidden=treedef.unflatten(hidden),
@@ -186,34 +233,63 @@ def num_columns(weight: Array) -> int:
     return math.prod(weight.shape[:-1])
 
 
-def columns(tree: Any, indices: Array, shape: tuple[int, ...]) -> Any:
-    """Some crossbar columns of every array of a matrix's `shape` in `tree`; others unchanged.
+def num_rows(weight: Array) -> int:
+    """Number of crossbar rows (output lines) of one weight: its last axis.
 
     Example:
       >>> import jax.numpy as jnp, sptrack as spt
-      >>> spt.transforms.columns(jnp.arange(6.0).reshape(2, 3), jnp.array([1]), (2, 3))
+      >>> spt.transforms.num_rows(jnp.zeros((3, 3, 8, 16)))
+      16
+    """
+    return weight.shape[-1] if weight.ndim else 1
+
+
+def lines(tree: Any, indices: Array, shape: tuple[int, ...], *, rows: bool = False) -> Any:
+    """Some columns (or rows) of every array of a matrix's `shape` in `tree`; others unchanged.
+
+    Args:
+      tree: arrays, e.g. a device or the `ArrayState` of one matrix.
+      indices: which lines, 1-d.
+      shape: the matrix's shape.
+      rows: whether the lines are rows.
+
+    Returns:
+      The tree with lines in place of matrices, each of shape (number of indices, line's length).
+
+    Example:
+      >>> import jax.numpy as jnp, sptrack as spt
+      >>> matrix = jnp.arange(6.0).reshape(2, 3)
+      >>> spt.transforms.lines(matrix, jnp.array([1]), (2, 3))
       Array([[3., 4., 5.]], dtype=float32)
+      >>> spt.transforms.lines(matrix, jnp.array([1]), (2, 3), rows=True)
+      Array([[1., 4.]], dtype=float32)
     """
 
     def take(x):
-        return _as_columns(x)[indices] if jnp.shape(x) == shape else x
+        if jnp.shape(x) != shape:
+            return x
+        return _as_matrix(x)[:, indices].T if rows else _as_matrix(x)[indices]
 
     return jax.tree.map(take, tree)
 
 
-def set_columns(matrix: Array, indices: Array, values: Array) -> Array:
-    """`matrix` with some crossbar columns replaced; indices must differ from each other.
+def set_lines(matrix: Array, indices: Array, values: Array, *, rows: bool = False) -> Array:
+    """`matrix` with some columns (or rows) replaced; indices must differ from each other.
 
     Example:
       >>> import jax.numpy as jnp, sptrack as spt
-      >>> spt.transforms.set_columns(jnp.zeros((2, 2)), jnp.array([1]), jnp.ones((1, 2)))
+      >>> spt.transforms.set_lines(jnp.zeros((2, 2)), jnp.array([1]), jnp.ones((1, 2)))
       Array([[0., 0.],
              [1., 1.]], dtype=float32)
     """
-    new = _as_columns(matrix).at[indices].set(values.astype(matrix.dtype), unique_indices=True)
+    new, values = _as_matrix(matrix), values.astype(matrix.dtype)
+    if rows:
+        new = new.at[:, indices].set(values.T, unique_indices=True)
+    else:
+        new = new.at[indices].set(values, unique_indices=True)
     return new.reshape(matrix.shape)
 
 
-def _as_columns(x: Array) -> Array:
-    """Shape (columns, outputs); a scalar is one column with one output."""
-    return x.reshape(num_columns(x), x.shape[-1] if x.ndim else 1)
+def _as_matrix(x: Array) -> Array:
+    """Shape (columns, rows); a scalar is one cell."""
+    return x.reshape(num_columns(x), num_rows(x))

@@ -20,7 +20,7 @@ import optax
 
 from sptrack._random import as_key, leaf_keys, purpose_key
 from sptrack._typing import Array, Key, PyTree, ScalarOrSchedule, check_rate
-from sptrack.transforms.arrays import num_columns
+from sptrack.transforms.arrays import ArrayState, num_columns
 
 CHOPPERS = ("scalar", "random", "periodic")
 
@@ -38,6 +38,14 @@ class ChopState(NamedTuple):
     key: Key
     sign: PyTree
     inner_state: PyTree
+
+    def arrays(self) -> dict[str, ArrayState]:
+        """None: those of what is chopped are found in `inner_state`."""
+        return {}
+
+    def digital(self) -> dict[str, PyTree]:
+        """c, as "chopper"."""
+        return {"chopper": self.sign}
 
 
 def chop(
@@ -100,10 +108,10 @@ def chop(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def init_sign(params: PyTree, chopper: str) -> PyTree:
-    """Signs +1: a tree like `params`, scalars for "scalar", else one per column."""
+def init_sign(params: PyTree, chopper: str, *, rows: bool = False) -> PyTree:
+    """Signs +1: a tree like `params`, scalars for "scalar", else one per column (or row)."""
     return jax.tree.map(
-        lambda x: jnp.ones(() if chopper == "scalar" else _sign_shape(x), x.dtype), params
+        lambda x: jnp.ones(() if chopper == "scalar" else _sign_shape(x, rows), x.dtype), params
     )
 
 
@@ -174,5 +182,8 @@ def value_at(value: ScalarOrSchedule, count: Array) -> Array:
     return jnp.asarray(value(count) if callable(value) else value)
 
 
-def _sign_shape(x: Array) -> tuple[int, ...]:
-    return (*x.shape[:-1], 1) if x.ndim else ()
+def _sign_shape(x: Array, rows: bool = False) -> tuple[int, ...]:
+    """Shape of one sign per column, or per row, that broadcasts against `x`."""
+    if x.ndim == 0:
+        return ()
+    return (1,) * (x.ndim - 1) + x.shape[-1:] if rows else (*x.shape[:-1], 1)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from sptrack._typing import Array, PyTree, ScalarOrSchedule, check_rate
+from sptrack.transforms.arrays import ArrayState
 from sptrack.transforms.chop import value_at
 
 
@@ -21,6 +22,14 @@ class LowPassState(NamedTuple):
 
     count: Array
     tracked_sp: PyTree
+
+    def arrays(self) -> dict[str, ArrayState]:
+        """None: a filter is digital."""
+        return {}
+
+    def digital(self) -> dict[str, PyTree]:
+        """Q, as "tracked_sp"."""
+        return {"tracked_sp": self.tracked_sp}
 
 
 def low_pass(eta: ScalarOrSchedule) -> optax.GradientTransformation:

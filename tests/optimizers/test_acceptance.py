@@ -110,8 +110,11 @@ def assert_same_training(one, other, steps=120, fields=("weight", "residual", "t
     assert np.asarray(pulses["transfer"]["w"]).sum() > 0
 
 
-COLUMNS = spt.ColumnTransfer(auto_granularity=50.0, warm_up=False)  # with p = 0 it never ends
-SCHEDULES = {"matrix": {}, "columns": {"transfer": COLUMNS}}
+COLUMNS = {
+    "transfer": spt.ColumnTransfer(warm_up=False),  # with p = 0 it never ends
+    "buffer": spt.DigitalBuffer(granularity=50.0),
+}
+SCHEDULES = {"matrix": {}, "columns": COLUMNS}
 
 
 @pytest.mark.parametrize("method", ["aggregate", "exact"])

@@ -176,11 +176,13 @@ def erider(
     key, specs=(SPEC_P, SPEC_W), method="mean", reference="held_sp", chopper=None,
     granularity=GRANULARITY, **options,
 ):  # fmt: skip
-    transfer = spt.ColumnTransfer(read_noise_std=0.0, auto_granularity=granularity, **options)
+    schedule = {k: options.pop(k) for k in ("transfer_every", "warm_up") if k in options}
+    transfer = spt.ColumnTransfer(read_noise_std=0.0, **schedule)
+    buffer = spt.DigitalBuffer(granularity=granularity, **options)
     return spt.erider(
         ALPHA, residual_spec=specs[0], weight_spec=specs[1], transfer_rate=BETA, gamma=GAMMA,
-        eta=ETA, chop_prob=P, chopper=chopper, transfer=transfer, w_ref=reference,
-        wbar_ref=reference, key=key, method=method,
+        eta=ETA, chop_prob=P, chopper=chopper, transfer=transfer, buffer=buffer,
+        w_ref=reference, wbar_ref=reference, key=key, method=method,
     )  # fmt: skip
 
 
@@ -229,10 +231,11 @@ def test_without_warm_up_the_first_pass_is_written(key, x64):
 
 
 def test_rider_has_no_chopper_and_no_warm_up(key, x64):
-    transfer = spt.ColumnTransfer(read_noise_std=0.0, auto_granularity=GRANULARITY)
+    transfer = spt.ColumnTransfer(read_noise_std=0.0)
+    buffer = spt.DigitalBuffer(granularity=GRANULARITY)
     tx = spt.rider(
         ALPHA, residual_spec=SPEC_P, weight_spec=SPEC_W, transfer_rate=BETA, gamma=GAMMA, eta=ETA,
-        transfer=transfer, key=key, method="mean",
+        transfer=transfer, buffer=buffer, key=key, method="mean",
     )  # fmt: skip
     fields = ("weight", "residual", "tracked_sp", "buffer", "sent", "params")
     assert_twin(tx, period=None, reference="tracked", arrays=fields)
@@ -240,10 +243,11 @@ def test_rider_has_no_chopper_and_no_warm_up(key, x64):
 
 def test_residual_learning_has_neither_tracking_nor_flips(key, x64):
     """Q~ stays where it began, at zero; the twin's is never synchronised without flips."""
-    transfer = spt.ColumnTransfer(read_noise_std=0.0, auto_granularity=GRANULARITY)
+    transfer = spt.ColumnTransfer(read_noise_std=0.0)
+    buffer = spt.DigitalBuffer(granularity=GRANULARITY)
     tx = spt.residual_learning(
         ALPHA, residual_spec=SPEC_P, weight_spec=SPEC_W, transfer_rate=BETA, gamma=GAMMA,
-        transfer=transfer, key=key, method="mean",
+        transfer=transfer, buffer=buffer, key=key, method="mean",
     )  # fmt: skip
     fields = ("weight", "residual", "held_sp", "buffer", "sent", "params")
     assert_twin(tx, period=None, arrays=fields)

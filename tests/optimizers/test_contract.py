@@ -24,7 +24,10 @@ import sptrack as spt
 from tests.support import QUIET
 
 SPEC = spt.presets.reram_array_om(reference_mean=0.4, reference_std=0.4)
-COLUMNS = spt.ColumnTransfer(auto_granularity=10.0, warm_up=False)
+COLUMNS = {
+    "transfer": spt.ColumnTransfer(warm_up=False),
+    "buffer": spt.DigitalBuffer(granularity=10.0),
+}
 RATES = {"learning_rate": 0.3, "transfer_rate": 0.2, "gamma": 0.4}
 ERIDER = {**RATES, "eta": 0.1, "chop_prob": 0.3}
 # name: factory, numbers (all of them may be traced), static settings
@@ -34,8 +37,8 @@ TABLE = {
     "two_stage": (spt.two_stage, RATES, {"num_pulses": 5}),
     "rider": (spt.rider, {**RATES, "eta": 0.1}, {}),
     "erider": (spt.erider, ERIDER, {}),
-    "columns_residual_learning": (spt.residual_learning, RATES, {"transfer": COLUMNS}),
-    "columns_erider": (spt.erider, ERIDER, {"transfer": COLUMNS}),
+    "columns_residual_learning": (spt.residual_learning, RATES, COLUMNS),
+    "columns_erider": (spt.erider, ERIDER, COLUMNS),
 }
 everyone = pytest.mark.parametrize("name", TABLE)
 STEPS = 3

@@ -108,11 +108,11 @@ def test_references_must_fit_the_parameters(key, reference):
 
 COLUMN_SETTINGS = [
     ({"read_noise_std": -0.1}, r"read_noise_std=-0\.1"),
-    ({"auto_granularity": 0.0}, r"auto_granularity=0\.0"),
-    ({"momentum": 1.5}, r"momentum=1\.5"),
-    ({"max_pulses": 0}, r"max_pulses=0"),
     ({"transfer_every": 0}, r"transfer_every must be an integer >= 1, got 0"),
     ({"transfer_every": 1.5}, r"transfer_every must be an integer >= 1, got 1\.5"),
+    ({"transfer_every": True}, r"transfer_every must be an integer >= 1, got True"),
+    ({"visible": "new"}, r"visible must be None or one of.*'live', 'stored'.*'new'"),
+    ({"warm_up": 1}, r"warm_up must be None, True or False, got 1"),
 ]
 
 
@@ -120,6 +120,21 @@ COLUMN_SETTINGS = [
 def test_column_transfer_refuses(wrong, message):
     with pytest.raises(ValueError, match=message):
         spt.ColumnTransfer(**wrong)
+
+
+BUFFER_SETTINGS = [
+    ({"granularity": 0.0}, r"granularity=0\.0"),
+    ({"momentum": 1.5}, r"momentum=1\.5"),
+    ({"max_pulses": 0}, r"max_pulses=0"),
+    ({"step": -1.0}, r"step=-1\.0"),
+    ({"unit": "W"}, r"unit must be one of.*'residual', 'weight'.*'W'"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "message"), BUFFER_SETTINGS)
+def test_digital_buffer_refuses(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        spt.DigitalBuffer(**wrong)
 
 
 @pytest.mark.parametrize(
@@ -133,5 +148,5 @@ def test_a_state_without_arrays_is_refused(read):
 def test_two_arrays_for_one_parameter_are_refused(key):
     links = [MAKE["analog_sgd"](0.1, key=jax.random.fold_in(key, i)) for i in range(2)]
     state = optax.chain(*links).init({"w": jnp.zeros(2)})
-    with pytest.raises(ValueError, match=r"two analog arrays hold 'weight'.*get_all_with_path"):
+    with pytest.raises(ValueError, match=r"two parts of the state hold 'weight'.*get_all_with_path"):
         spt.read_arrays(state)

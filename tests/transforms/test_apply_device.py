@@ -90,33 +90,49 @@ def test_showing_again_draws_new_noise_of_the_stated_std(key):
     np.testing.assert_array_equal(again.hidden, state.hidden)
 
 
-COLUMN_CASES = [((5, 3), 5), ((4,), 1), ((2, 2, 3, 4), 12), ((), 1), ((1, 1), 1)]
+MATRICES = [((5, 3), 5, 3), ((4,), 1, 4), ((2, 2, 3, 4), 12, 4), ((), 1, 1), ((1, 1), 1, 1)]
 
 
-@pytest.mark.parametrize(("shape", "columns"), COLUMN_CASES)
-def test_columns_are_all_axes_but_the_last(shape, columns):
-    size = int(np.prod(shape))
-    matrix = jnp.arange(float(size)).reshape(shape)
-    flat = np.arange(float(size)).reshape(columns, -1)
+@pytest.mark.parametrize(("shape", "columns", "rows"), MATRICES)
+def test_columns_are_all_axes_but_the_last(shape, columns, rows):
+    matrix = jnp.arange(float(np.prod(shape))).reshape(shape)
+    flat = np.asarray(matrix).reshape(columns, rows)
     assert spt.transforms.num_columns(matrix) == columns
-    for j in range(columns):
-        index = jnp.array([j])
-        got = spt.transforms.columns(matrix, index, shape)
-        np.testing.assert_array_equal(got, flat[[j]])
-        changed = spt.transforms.set_columns(matrix, index, -got - 1)
-        assert changed.shape == shape
-        expected = flat.copy()
-        expected[j] = -flat[j] - 1
-        np.testing.assert_array_equal(np.reshape(changed, (columns, -1)), expected)
+    assert spt.transforms.num_rows(matrix) == rows
+    for by_rows, table in ((False, flat), (True, flat.T)):
+        for j in range(len(table)):
+            some = np.unique([j, len(table) - 1])[::-1]
+            got = spt.transforms.lines(matrix, jnp.array(some), shape, rows=by_rows)
+            np.testing.assert_array_equal(got, table[some])
+            changed = spt.transforms.set_lines(matrix, jnp.array(some), -got - 1, rows=by_rows)
+            assert changed.shape == shape
+            expected = table.copy()
+            expected[some] = -table[some] - 1
+            expected = expected.T if by_rows else expected
+            np.testing.assert_array_equal(np.reshape(changed, (columns, rows)), expected)
 
 
-def test_column_of_a_device_takes_cell_arrays_and_leaves_scalars(key):
-    device = spt.sample_device(key, NOISY, (4, 3))
-    cells = spt.transforms.columns(device, jnp.array([2, 0]), (4, 3))
-    np.testing.assert_array_equal(cells.up, np.asarray(device.up)[[2, 0]])
-    np.testing.assert_array_equal(cells.high, np.asarray(device.high)[[2, 0]])
-    assert cells.dw_min.shape == ()
-    assert type(cells) is type(device)
+def test_lines_of_an_array_are_those_of_its_cells_and_leave_scalars(key):
+    array = spt.transforms.init_array(key, NOISY, jnp.ones((4, 3)))
+    some = spt.transforms.lines(array, jnp.array([2, 0]), (4, 3))
+    np.testing.assert_array_equal(some.device.up, np.asarray(array.device.up)[[2, 0]])
+    np.testing.assert_array_equal(some.hidden, np.asarray(array.hidden)[[2, 0]])
+    assert some.device.dw_min.shape == ()
+    assert type(some) is type(array) and type(some.device) is type(array.device)
+
+
+def test_pulses_are_sent_and_counted_and_nan_makes_nan(key):
+    spec = spt.ConstantStep(dw_min=0.1, write_noise_std=1.0, **QUIET)
+    start = spt.transforms.init_array(key, spec, {"a": jnp.zeros(3), "b": jnp.zeros(1)})
+    counts = {"a": jnp.array([2.0, jnp.nan, 0.0]), "b": jnp.array([-3])}
+    state = spt.transforms.write_pulses(
+        jax.random.fold_in(key, 1), start, counts, method="aggregate"
+    )
+    np.testing.assert_allclose(state.hidden["a"], [0.2, np.nan, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(state.hidden["b"], [-0.3], rtol=1e-6)
+    assert state.pulses["a"].tolist() == [2, 0, 0] and state.pulses["b"].tolist() == [3]
+    same = np.asarray(state.shown["a"] == start.shown["a"])
+    assert same.tolist() == [False, False, True] and np.isnan(state.shown["a"][1])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,79 @@
+"""What tells the residual-training algorithms apart: one frozen object, checked once."""
+
+import dataclasses
+from typing import Any
+
+from sptrack.optimizers.column_transfer import ColumnTransfer
+from sptrack.optimizers.digital_buffer import DigitalBuffer
+from sptrack.pulses.apply import check_method
+from sptrack.transforms.chop import check_chopper
+
+REFERENCES = ("tracked_sp", "held_sp")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How one algorithm differs from the others; none of it changes during training.
+
+    Attributes:
+      chopper: kind of chopper, if there is one.
+      w_ref: reference R in W's update, "tracked_sp" or "held_sp".
+      wbar_ref: reference in what the model sees.
+      transfer: the schedule of real arrays; None transfers whole matrices at every step.
+      buffer: the digital buffer in front of W; None writes beta d directly.
+      visible: whether the model sees P "live" or as "stored", where there is a schedule.
+      warm_up: whether W waits for the first chopper period, where there is a schedule.
+      method: as in `spt.analog_update`.
+    """
+
+    chopper: str = "scalar"
+    w_ref: str = "held_sp"
+    wbar_ref: str = "held_sp"
+    transfer: ColumnTransfer | None = None
+    buffer: DigitalBuffer | None = None
+    visible: str = "live"
+    warm_up: bool = False
+    method: str = "aggregate"
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the model sees each line of P as it was last read."""
+        return self.transfer is not None and (self.transfer.visible or self.visible) == "stored"
+
+    @property
+    def waits(self) -> bool:
+        """Whether W waits for the first chopper period."""
+        if self.transfer is None:
+            return False
+        return self.warm_up if self.transfer.warm_up is None else self.transfer.warm_up
+
+    def check(self, has_chopper: bool) -> None:
+        """Refuses wrong settings, naming the value and what would be right."""
+        check_method(self.method)
+        check_chopper(self.chopper)
+        for name in ("w_ref", "wbar_ref"):
+            if getattr(self, name) not in REFERENCES:
+                raise ValueError(
+                    f"{name} must be one of {REFERENCES}, got {getattr(self, name)!r}."
+                )
+        for name, kind in (("transfer", ColumnTransfer), ("buffer", DigitalBuffer)):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise TypeError(f"{name} must be a spt.{kind.__name__} or None, got {value!r}.")
+        if has_chopper and self.transfer is not None and self.chopper == "scalar":
+            raise ValueError(
+                "chopper='scalar' flips all lines in one step, but a ColumnTransfer reads one line "
+                "after the other; use chopper='periodic' (released experiments) or 'random'."
+            )
+        if self.is_stored and self.w_ref != self.wbar_ref:
+            raise ValueError(
+                f"a stored residual serves both W and the model, so w_ref and wbar_ref must agree; "
+                f"got {self.w_ref!r} and {self.wbar_ref!r}. Or use ColumnTransfer(visible='live')."
+            )
+
+
+def schedule(transfer: Any, buffer: Any) -> dict[str, Any]:
+    """`transfer` and `buffer` of the algorithms that are buffered on real arrays only."""
+    if buffer is None and isinstance(transfer, ColumnTransfer):
+        buffer = DigitalBuffer()
+    return {"transfer": transfer, "buffer": buffer}

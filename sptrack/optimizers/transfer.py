@@ -1,0 +1,136 @@
+"""The transfer from P to W: read, demodulate, write, track, flip; for whole matrices or by lines.
+
+For the visited cells of each matrix (`column_transfer.py` says which), in this order:
+
+    val = P + noise                                           (T1)   no noise: whole matrices
+    d   = c (val - R)                                         (T2)   demodulate
+    W  <- AU(W, beta d), or pulses from the buffer            (T3)   (11b), (18b); (B1)-(B4)
+    Q  <- (1 - eta) Q + eta val                               (T4)   (12)
+    c  <- -c at random or periodically, then Q~ <- Q          (T5)   (17), Algorithm 3
+
+R is Q or Q~; (T3) takes the old R. By lines, c_j flips with probability p at every read of line j
+or at every max(ceil(1/p), 2)th, and an output chopper after a whole pass. AGAD (Rasch et al. 2024,
+eqs. 12-13) marks a line at its flip and takes Q~ <- Q at the line's next read: the same, because Q
+doesn't change in between.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from sptrack._random import leaf_keys, normal, purpose_key
+from sptrack._typing import Array, Key
+from sptrack.optimizers.column_transfer import Visit, visit
+from sptrack.optimizers.digital_buffer import fill, pulses_of, release
+from sptrack.optimizers.residual_state import (
+    Rates,
+    ResidualState,
+    join_matrices,
+    reference_of,
+    split_matrices,
+)
+from sptrack.optimizers.settings import Settings
+from sptrack.transforms.arrays import read, write, write_pulses
+from sptrack.transforms.chop import chopper_period, draw_flips, flip
+
+
+def transfer(
+    key: Key, state: ResidualState, rates: Rates, settings: Settings, due: Any = True
+) -> ResidualState:
+    """One transfer of every matrix.
+
+    Args:
+      key: this step's key.
+      state: the state after P was written.
+      rates: this step's numbers.
+      settings: the algorithm.
+      due: whether a transfer takes place at all, a boolean.
+    """
+    keys = leaf_keys(key, state.weight.hidden)
+    matrices = [
+        _transfer_one(key, k, one, rates, settings, due)
+        for k, one in zip(keys, split_matrices(state), strict=True)
+    ]
+    return join_matrices(state, matrices)
+
+
+def _transfer_one(
+    step_key: Key, key: Key, state: ResidualState, rates: Rates, settings: Settings, due: Any
+) -> ResidualState:
+    """The transfer of one matrix; fields of `state` are plain arrays here."""
+    now = visit(state.weight.hidden, state.count, settings.transfer, due)
+    val = now.get(read(state.residual))
+    if settings.transfer is not None:
+        val = val + settings.transfer.read_noise_std * normal(key, "transfer read", val)  # (T1)
+    d = _demodulated(state, now, val - now.get(reference_of(state, settings.w_ref)))  # (T2)
+    state = _deliver(key, state, now, d, rates, settings)  # (T3)
+    if settings.is_stored and state.demodulated is not None:
+        state = state._replace(demodulated=now.put(state.demodulated, d))
+    if rates.eta is not None:
+        q = now.get(state.tracked_sp)
+        tracked = now.put(state.tracked_sp, q + rates.eta * (val - q))  # (T4)
+        state = state._replace(tracked_sp=tracked)
+    flip_key = step_key if settings.chopper == "scalar" else key  # one sign for all matrices
+    return _flip_output(key, _flip(flip_key, state, now, rates, settings), now, rates)  # (T5)
+
+
+def _demodulated(state: ResidualState, now: Visit, values: Array) -> Array:
+    """The choppers' signs times `values`."""
+    if state.chopper is not None:
+        values = now.sign(state.chopper) * values
+    if state.out_chopper is not None:
+        values = now.sign(state.out_chopper, across=True) * values
+    return values
+
+
+def _deliver(
+    key: Key, state: ResidualState, now: Visit, d: Array, rates: Rates, settings: Settings
+) -> ResidualState:
+    """W after the transfer, and the buffer if there is one."""
+    key = purpose_key(key, "weight")
+    ready, cells, buffer = now.due, now.get(state.weight), settings.buffer
+    if settings.waits and rates.p is not None:
+        ready = ready & (now.number > chopper_period(rates.p))
+    if buffer is None:
+        increments = jnp.where(ready, rates.beta * d, 0)
+        written = write(key, cells, increments, method=settings.method)
+        return state._replace(weight=now.put_array(state.weight, written))
+    array = state.weight if buffer.unit == "weight" else state.residual
+    unit = buffer.granularity * array.device.dw_min
+    unit = unit / now.interval if buffer.over_lines else unit
+    n, rest = release(buffer, fill(buffer, now.get(state.buffer), d, rates.beta, unit))
+    counts = jnp.where(ready, pulses_of(key, buffer, n), 0)
+    written = write_pulses(key, cells, counts, method=settings.method)
+    return state._replace(
+        weight=now.put_array(state.weight, written), buffer=now.put(state.buffer, rest)
+    )
+
+
+def _flip(
+    key: Key, state: ResidualState, now: Visit, rates: Rates, settings: Settings
+) -> ResidualState:
+    """Flips the chopper's signs where their time has come, and Q~ <- Q there."""
+    if state.chopper is None or rates.p is None:
+        return state
+    sign = now.sign(state.chopper)
+    if now.indices is None:
+        flips = draw_flips(key, state.weight.hidden, now.number, rates.p, settings.chopper)
+    elif settings.chopper == "periodic":
+        flips = (now.number + 1) % chopper_period(rates.p) == 0
+    else:
+        flips = jax.random.bernoulli(purpose_key(key, "chopper"), rates.p, sign.shape)
+    state = state._replace(chopper=now.put_sign(state.chopper, flip(sign, flips)))
+    if state.tracked_sp is None:
+        return state
+    held = jnp.where(flips, now.get(state.tracked_sp), now.get(state.held_sp))
+    return state._replace(held_sp=now.put(state.held_sp, held))
+
+
+def _flip_output(key: Key, state: ResidualState, now: Visit, rates: Rates) -> ResidualState:
+    """Flips signs of the output chopper at the end of a pass, each with probability p_out."""
+    if state.out_chopper is None or rates.p_out is None:
+        return state
+    sign = state.out_chopper
+    flips = jax.random.bernoulli(purpose_key(key, "output chopper"), rates.p_out, sign.shape)
+    return state._replace(out_chopper=flip(sign, flips & now.due & now.ends_pass))
