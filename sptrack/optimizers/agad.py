@@ -7,7 +7,7 @@ import optax
 
 from sptrack._typing import Array, Key, ScalarOrSchedule, check_number, check_rate
 from sptrack.optimizers.column_transfer import ColumnTransfer
-from sptrack.optimizers.digital_buffer import DigitalBuffer
+from sptrack.optimizers.digital_buffer import DEFAULT, DigitalBuffer
 from sptrack.optimizers.residual_training import residual_training
 from sptrack.optimizers.settings import Settings
 from sptrack.optimizers.starts import at_zero
@@ -89,7 +89,7 @@ def agad(
         settings=Settings(
             chopper=chopper,
             transfer=transfer,
-            buffer=DigitalBuffer() if buffer is None else buffer,
+            buffer=DEFAULT if buffer is None else buffer,
             warm_up=True,
             method=method,
         ),

@@ -6,7 +6,7 @@ import optax
 
 from sptrack._typing import Key, PyTree, ScalarOrSchedule
 from sptrack.optimizers.column_transfer import ColumnTransfer
-from sptrack.optimizers.digital_buffer import DigitalBuffer
+from sptrack.optimizers.digital_buffer import DEFAULT, DigitalBuffer
 from sptrack.optimizers.residual_training import residual_training
 from sptrack.optimizers.settings import Settings
 from sptrack.optimizers.starts import at_reference
@@ -92,7 +92,7 @@ def chopped_ttv2(
         settings=Settings(
             chopper=chopper,
             transfer=transfer,
-            buffer=DigitalBuffer() if buffer is None else buffer,
+            buffer=DEFAULT if buffer is None else buffer,
             method=method,
         ),
         key=key,

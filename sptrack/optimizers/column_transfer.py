@@ -63,6 +63,9 @@ class ColumnTransfer:
             )
 
 
+DEFAULT = ColumnTransfer()  # pyright: ignore[reportCallIssue]  # it sees no defaults in `number`
+
+
 class Visit(NamedTuple):
     """Which cells of one matrix are transferred at a step.
 
@@ -97,7 +100,7 @@ class Visit(NamedTuple):
         flat = sign.reshape(-1)
         return flat[None, :] if across else flat[self.indices][:, None]
 
-    def put(self, matrix: Array, values: Array) -> Array:
+    def put(self, matrix: Any, values: Array) -> Array:
         """The matrix with new values where it is visited and due; what is no matrix as given."""
         if jnp.shape(matrix) != self.shape:
             return values

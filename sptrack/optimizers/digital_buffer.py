@@ -82,8 +82,8 @@ class DigitalBuffer:
           >>> spt.DigitalBuffer.ttv2().momentum
           0.1
         """
-        own = {"granularity": 1.0, "over_lines": False, "unit": "weight", "momentum": 0.1}
-        return cls(**(own | changed))
+        own: dict[str, Any] = {"granularity": 1.0, "over_lines": False, "unit": "weight"}
+        return cls(**(own | {"momentum": 0.1} | changed))
 
     @classmethod
     def rlv2(cls, **changed: Any) -> "DigitalBuffer":
@@ -100,8 +100,11 @@ class DigitalBuffer:
           >>> spt.DigitalBuffer.rlv2().leak
           True
         """
-        own = {"granularity": 1.0, "over_lines": False, "unit": "weight", "forget": False}
-        return cls(**(own | {"leak": True} | changed))
+        own: dict[str, Any] = {"granularity": 1.0, "over_lines": False, "unit": "weight"}
+        return cls(**(own | {"forget": False, "leak": True} | changed))
+
+
+DEFAULT = DigitalBuffer()  # pyright: ignore[reportCallIssue]  # it sees no defaults in `number`
 
 
 def fill(buffer: DigitalBuffer, held: Array, d: Array, beta: Array, unit: Array) -> Array:

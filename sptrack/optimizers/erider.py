@@ -6,7 +6,7 @@ import optax
 
 from sptrack._typing import Key, ScalarOrSchedule
 from sptrack.optimizers.agad import rate_or_tail
-from sptrack.optimizers.column_transfer import ColumnTransfer
+from sptrack.optimizers.column_transfer import DEFAULT, ColumnTransfer
 from sptrack.optimizers.digital_buffer import DigitalBuffer
 from sptrack.optimizers.residual_training import residual_training
 from sptrack.optimizers.settings import Settings, schedule
@@ -176,7 +176,7 @@ def erider_released(
             visible="stored",
             warm_up=True,
             method=method,
-            **schedule(ColumnTransfer() if transfer is None else transfer, buffer),
+            **schedule(DEFAULT if transfer is None else transfer, buffer),
         ),
         key=key,
     )

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from sptrack.optimizers.column_transfer import ColumnTransfer
-from sptrack.optimizers.digital_buffer import DigitalBuffer
+from sptrack.optimizers.digital_buffer import DEFAULT, DigitalBuffer
 from sptrack.pulses.apply import check_method
 from sptrack.transforms.chop import check_chopper
 
@@ -75,5 +75,5 @@ class Settings:
 def schedule(transfer: Any, buffer: Any) -> dict[str, Any]:
     """`transfer` and `buffer` of the algorithms that are buffered on real arrays only."""
     if buffer is None and isinstance(transfer, ColumnTransfer):
-        buffer = DigitalBuffer()
+        buffer = DEFAULT
     return {"transfer": transfer, "buffer": buffer}

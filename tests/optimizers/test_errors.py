@@ -148,5 +148,7 @@ def test_a_state_without_arrays_is_refused(read):
 def test_two_arrays_for_one_parameter_are_refused(key):
     links = [MAKE["analog_sgd"](0.1, key=jax.random.fold_in(key, i)) for i in range(2)]
     state = optax.chain(*links).init({"w": jnp.zeros(2)})
-    with pytest.raises(ValueError, match=r"two parts of the state hold 'weight'.*get_all_with_path"):
+    with pytest.raises(
+        ValueError, match=r"two parts of the state hold 'weight'.*get_all_with_path"
+    ):
         spt.read_arrays(state)
