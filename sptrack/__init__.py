@@ -58,7 +58,7 @@ from sptrack.optimizers import (
     ttv2,
     two_stage,
 )
-from sptrack.pulses import Factors, analog_update, apply_pulses
+from sptrack.pulses import Factors, PulseTrain, analog_update, apply_pulses, coincidence_update
 from sptrack.transforms import apply_device, chop, low_pass
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ __all__ = [
     "PowStep",
     "PowStepReference",
     "PowerResponse",
+    "PulseTrain",
     "ResidualState",
     "SoftBounds",
     "SoftBoundsReference",
@@ -94,6 +95,7 @@ __all__ = [
     "calibration",
     "chop",
     "chopped_ttv2",
+    "coincidence_update",
     "devices",
     "erider",
     "erider_released",

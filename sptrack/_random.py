@@ -62,6 +62,11 @@ def uniform(key: Key, purpose: str, like: Array) -> Array:
     return jax.random.uniform(purpose_key(key, purpose), like.shape, like.dtype)
 
 
+def random_bits(key: Key, purpose: str, shape: tuple[int, ...]) -> Array:
+    """Independent fair bits for a purpose, 32 in each uint32 of an array of `shape`."""
+    return jax.random.bits(purpose_key(key, purpose), shape, jnp.uint32)
+
+
 def leaf_keys(key: Key, tree) -> list[Key]:
     """One key per leaf of `tree`, made of the leaf's path: other leaves don't change it."""
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]

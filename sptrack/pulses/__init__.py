@@ -1,8 +1,24 @@
 """Pulses: the only place where physics changes a weight."""
 
 from sptrack.pulses.apply import apply_pulses, mean_update, one_pulse
+from sptrack.pulses.coincidence import (
+    TrainResult,
+    coincidence_update,
+    count_coincidences,
+    counted_coincidence_update,
+    expected_coincidences,
+)
 from sptrack.pulses.factors import Factors, contract, is_factors, unscaled
 from sptrack.pulses.shown import has_write_noise, show, show_written
+from sptrack.pulses.tally import Tally, apply_counted, tally_of
+from sptrack.pulses.train import (
+    Lines,
+    PulseTrain,
+    Saturation,
+    plan_lines,
+    round_lines,
+    saturation,
+)
 from sptrack.pulses.update import (
     UpdateResult,
     analog_update,
@@ -12,17 +28,31 @@ from sptrack.pulses.update import (
 
 __all__ = [
     "Factors",
+    "Lines",
+    "PulseTrain",
+    "Saturation",
+    "Tally",
+    "TrainResult",
     "UpdateResult",
     "analog_update",
+    "apply_counted",
     "apply_pulses",
+    "coincidence_update",
     "contract",
+    "count_coincidences",
+    "counted_coincidence_update",
     "counted_update",
+    "expected_coincidences",
     "has_write_noise",
     "is_factors",
     "mean_update",
     "one_pulse",
+    "plan_lines",
+    "round_lines",
     "round_to_pulses",
+    "saturation",
     "show",
     "show_written",
+    "tally_of",
     "unscaled",
 ]

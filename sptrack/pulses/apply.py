@@ -97,7 +97,7 @@ def apply_pulses(key: Key, device: Any, w: Array, counts: Array, *, method: str 
     check_device(device, w)
     key = as_key(key)
     if method == "exact":
-        return _one_at_a_time(key, device, w, counts)
+        return one_at_a_time(key, device, w, counts)[0]
     if method == "mean":
         return mean_update(device, w, counts * device.dw_min)
     if hasattr(device, "pulse_law"):
@@ -152,15 +152,20 @@ def mean_update(device: Any, w: Array, dw: Array) -> Array:
     return jnp.clip(moved, low, high).astype(w.dtype)
 
 
-def _one_at_a_time(key: Key, device: Any, w: Array, counts: Array) -> Array:
+def one_at_a_time(
+    key: Key, device: Any, w: Array, counts: Array, *, count_moved: bool = False
+) -> tuple[Array, Array | None]:
     """The oracle. Cells that have had their pulses stay bit-identical while others go on."""
     rises, size = counts > 0, jnp.abs(counts)
 
-    def pulse(index, w):
+    def pulse(index, carry):
+        w, moved = carry
         new = one_pulse(jax.random.fold_in(key, index), device, w, rises)
-        return jnp.where(index < size, new, w)
+        new = jnp.where(index < size, new, w)
+        return new, None if moved is None else moved + (new != w)
 
-    return jax.lax.fori_loop(0, jnp.max(size, initial=0), pulse, w)
+    moved = jnp.zeros_like(size) if count_moved else None
+    return jax.lax.fori_loop(0, jnp.max(size, initial=0), pulse, (w, moved))
 
 
 def _from_law(key: Key, device: Any, w: Array, counts: Array) -> Array:
