@@ -6,8 +6,10 @@ In the error e = w - w* of a cell with q_up = F* - s_up e and q_down = F* + s_do
 
 so a pulse is an affine map of e, and everything below is closed form: no expansion in dw_min. It
 holds while no cell is clipped at a bound; without noise a pulse takes no cell there if
-dw_min s <= 1. A steeper cell, and for cyclic pulsing one without a slope, gives NaN. Cycle noise is
-included, additive and relative.
+dw_min s <= 1, and steeper cells are outside this theory. Cycle noise is included, additive and
+relative.
+
+Any number of cyclic pulses in one step is `spt.zero_shift(..., method="aggregate")`.
 
 arXiv 2602.21321 only has upper bounds for this (Theorems 2.2, C.2 to C.4, in
 `sptrack.theory.zero_shift_bounds`). Against them: the number of pulses is logarithmic in the
@@ -250,47 +252,6 @@ def two_cycle(device: Any) -> TwoCycle:
     cells = linear_cells(device)
     up, down = _cycle_errors(cells)
     return TwoCycle(cells.point + up, cells.point + down)
-
-
-def cyclic_weight(device: Any, w: Array, num_pulses: Any, *, first: str = "up") -> Array:
-    """The weight after n alternating pulses, exactly; its mean with zero-mean cycle noise.
-
-    Pairs contract by `pair_contraction` to the `two_cycle`; an odd last pulse is one more affine
-    map. Costs the same for any n, so 10^7 pulses per cell are no work. Differentiable.
-
-    Args:
-      device: an `AffineDevice`.
-      w: hidden weights at the start, of the device's shape.
-      num_pulses: pulses per cell n >= 0, an integer; may be traced.
-      first: direction of the first pulse, "up" or "down".
-
-    Returns:
-      Hidden weights.
-
-    Raises:
-      TypeError: if the device is not affine.
-      ValueError: if `first` is neither "up" nor "down".
-
-    Example:
-      >>> import jax, jax.numpy as jnp, sptrack as spt
-      >>> device = spt.sample_device(jax.random.key(0), spt.LinearResponse(dw_min=0.1), ())
-      >>> print(spt.theory.cyclic_weight(device, jnp.array(0.0), 2))  # 0.1, then 0.1 - 0.11
-      -0.01
-    """
-    if first not in ("up", "down"):
-        raise ValueError(f"first must be 'up' or 'down', got {first!r}.")
-    cells = linear_cells(device)
-    n = jnp.asarray(num_pulses)
-    pairs = (n // 2).astype(cells.point.dtype)
-    up, down = _cycle_errors(cells)
-    rises = first == "up"
-    limit = down if rises else up  # a pair ends with the other direction
-    x_up, x_down = cells.dw_min * cells.slope_up, cells.dw_min * cells.slope_down
-    left = decay(x_up, pairs) * decay(x_down, pairs)
-    error = limit + left * (w - cells.point - limit)
-    step = cells.dw_min * cells.f_star
-    once_more = (1 - x_up) * error + step if rises else (1 - x_down) * error - step
-    return cells.point + jnp.where(n % 2 == 1, once_more, error)
 
 
 def pulses_to_accuracy(device: Any, w: Array, error: Array) -> Array:
