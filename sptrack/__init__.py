@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from sptrack import (
     calibration,
+    costs,
     devices,
     optimizers,
     periphery,
@@ -96,6 +97,7 @@ __all__ = [
     "chop",
     "chopped_ttv2",
     "coincidence_update",
+    "costs",
     "devices",
     "erider",
     "erider_released",

@@ -16,7 +16,7 @@ LAYERS = (
     ("_typing", "_random", "_files", "random"),
     ("devices",),
     ("pulses", "periphery"),
-    ("calibration", "theory"),
+    ("calibration", "theory", "costs"),
     ("transforms", "optimizers"),
     ("nn",),
     ("simulate", "sweep", "fit", "results"),

@@ -1,0 +1,41 @@
+"""Tables as text and as CSV, from rows that are dicts with the same keys."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def text(rows: Sequence[dict[str, Any]]) -> str:
+    """Columns of words to the left, columns of numbers to the right; floats as they are given."""
+    columns = [[name, *(_cell(row[name]) for row in rows)] for name in rows[0]]
+    aligned = []
+    for column in columns:
+        width = max(map(len, column))
+        numeric = all(map(_is_number, column[1:]))
+        aligned.append([cell.rjust(width) if numeric else cell.ljust(width) for cell in column])
+    head, *body = ["  ".join(line).rstrip() for line in zip(*aligned, strict=True)]
+    return "\n".join([head, "-" * len(head), *body])
+
+
+def write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """One line per row, floats with six digits, None as nothing."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+
+
+def _is_number(cell: str) -> bool:
+    """Whether a cell is a number, or empty."""
+    try:
+        float(cell or 0)
+    except ValueError:
+        return False
+    return True
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
