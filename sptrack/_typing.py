@@ -52,6 +52,12 @@ def option(default: Any, *, symbol: str = "", equation: str = ""):
     return dataclasses.field(default=default, metadata=about)
 
 
+def child(default: Any, *, equation: str = ""):
+    """A dataclass field that holds a spec (or None), whose numbers are leaves of this one."""
+    about = {"symbol": "", "unit": "", "equation": equation, "child": True}
+    return dataclasses.field(default=default, metadata=about)
+
+
 def check_number(owner: str, name: str, value: Any, low: float, high: float, above: bool = False):
     """Raises ValueError unless `value` is finite and in range; values under tracing pass.
 
@@ -88,17 +94,20 @@ def check_rate(owner: str, name: str, value: Any, high: float = math.inf) -> Non
         check_number(owner, name, value, 0.0, high)
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(number, option))
+@dataclass_transform(
+    kw_only_default=True, frozen_default=True, field_specifiers=(number, option, child)
+)
 def spec(cls: type[_T]) -> type[_T]:
     """Makes `cls` a frozen keyword-only dataclass, a pytree, and checked on construction.
 
-    Fields made by `number` are leaves and checked against their range; all others are static.
+    Fields made by `number` are leaves and checked against their range; those made by `child` hold
+    the leaves of another spec; all others are static.
     A class may add `check(self)` for conditions between fields.
     """
     cls = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
-    leaves = [f.name for f in fields if "low" in f.metadata]
-    static = [f.name for f in fields if "low" not in f.metadata]
+    leaves = [f.name for f in fields if "low" in f.metadata or "child" in f.metadata]
+    static = [f.name for f in fields if f.name not in leaves]
     construct = cls.__init__
     limits = ("low", "high", "above")
 

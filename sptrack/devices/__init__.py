@@ -27,6 +27,17 @@ from sptrack.devices.response_families import (
     LinearResponse,
     PowerResponse,
 )
+from sptrack.devices.retention import (
+    Drift,
+    DriftCells,
+    DriftClock,
+    Retention,
+    RetentionSpec,
+    is_relaxing,
+    relax,
+    reset,
+    start_clock,
+)
 from sptrack.devices.soft_bounds import SoftBounds, SoftBoundsReference
 
 __all__ = [
@@ -34,6 +45,9 @@ __all__ = [
     "CenteredDevice",
     "ConstantStep",
     "Device",
+    "Drift",
+    "DriftCells",
+    "DriftClock",
     "ExpDevice",
     "ExpStep",
     "ExponentialResponse",
@@ -48,17 +62,23 @@ __all__ = [
     "PowerResponse",
     "PulsedDevice",
     "PulsedSpec",
+    "Retention",
+    "RetentionSpec",
     "SoftBounds",
     "SoftBoundsReference",
     "asymmetric_part",
     "bounds",
     "interpolate",
     "is_continuous",
+    "is_relaxing",
     "num_states",
     "presets",
+    "relax",
+    "reset",
     "response",
     "sample_device",
     "slope_at_symmetric_point",
+    "start_clock",
     "symmetric_part",
     "symmetric_point",
 ]

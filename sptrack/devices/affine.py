@@ -7,15 +7,14 @@ only changes coefficients. n equal pulses are then a closed form (`AffineDevice.
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from sptrack._typing import Array
+from sptrack._typing import Array, Key
 from sptrack.devices.cyclic_law import cyclic_law
 from sptrack.devices.pulsed import Cells, PulsedSpec
-from sptrack.devices.pulsed_device import PulsedDevice
+from sptrack.devices.pulsed_device import PulsedDevice, read_against
 
 _SMALL = 1e-12  # below this slope a series replaces what would be 0 / 0
 _STEEP = 1 - 1e-6  # one pulse at a larger slope reaches the bound
@@ -113,12 +112,17 @@ class AffineDevice(PulsedDevice):
 
 
 def affine_cells(
-    spec: PulsedSpec, cells: Cells, up_slope: Array, down_slope: Array, reference: Any = None
+    spec: PulsedSpec,
+    key: Key,
+    cells: Cells,
+    up_slope: Array,
+    down_slope: Array,
+    reference: Array | None = None,
 ) -> AffineDevice:
     """The device of pulsed cells whose steps fall by these slopes, in w = h - reference."""
     up, down = cells.step_up, cells.step_down
-    fields = spec.device_fields(cells)
+    fields = spec.device_fields(key, cells)
     if reference is not None:
         up, down = up - up_slope * reference, down + down_slope * reference
-        fields |= {"low": cells.low - reference, "high": cells.high - reference}
+        fields = read_against(fields, reference)
     return AffineDevice(up=up, up_slope=up_slope, down=down, down_slope=down_slope, **fields)

@@ -27,7 +27,7 @@ class ConstantStep(PulsedSpec):
     def sample(self, key, shape, dtype) -> AffineDevice:
         """Draws a device; `spt.sample_device` is the checked way to call this."""
         like = jnp.zeros(shape, dtype)
-        return affine_cells(self, self.sample_cells(key, like), like, like)
+        return affine_cells(self, key, self.sample_cells(key, like), like, like)
 
 
 @spec

@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 
 from sptrack._typing import Array, number, option, spec
-from sptrack.devices.pulsed import PulsedSpec, check_granularity, imbalance, is_off, scaled_cells
+from sptrack.devices.pulsed import PulsedSpec, check_granularity, imbalance, scaled_cells
 from sptrack.devices.pulsed_device import PulsedDevice, across
+from sptrack.devices.sampling import is_off
 
 
 @jax.tree_util.register_dataclass
@@ -115,6 +116,7 @@ class ExpStep(PulsedSpec):
 
     def check(self):
         """Refuses an unknown granularity, and noise that has no rule."""
+        super().check()
         check_granularity("ExpStep", self.granularity)
         complex_noise = not (is_off(self.dw_min_std_add) and is_off(self.dw_min_std_slope))
         if complex_noise and not self.mult_noise:
@@ -150,5 +152,5 @@ class ExpStep(PulsedSpec):
                 name: None if is_off(value) else jnp.asarray(value / unit, dtype)
                 for name, value in noises.items()
             },
-            **self.device_fields(cells, unit),
+            **self.device_fields(key, cells, unit),
         )

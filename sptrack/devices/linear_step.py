@@ -14,7 +14,8 @@ import jax.numpy as jnp
 
 from sptrack._typing import Array, number, option, spec
 from sptrack.devices.affine import AffineDevice, affine_cells
-from sptrack.devices.pulsed import PulsedSpec, spreads
+from sptrack.devices.pulsed import PulsedSpec
+from sptrack.devices.sampling import spreads
 
 
 @spec
@@ -58,6 +59,7 @@ class LinearStep(PulsedSpec):
 
     def check(self):
         """Refuses a combination that the model has no rule for."""
+        super().check()
         if (self.reverse_up or self.reverse_down) and not self.mult_noise:
             raise ValueError(
                 "LinearStep: reverse_up and reverse_down need mult_noise=True, got "
@@ -83,7 +85,7 @@ class LinearStep(PulsedSpec):
         reference_down = high + self.reverse_offset if self.reverse_down else low
         up_slope = _over(gammas[0] * cells.step_up, reference_up)
         down_slope = -_over(gammas[1] * cells.step_down, reference_down)
-        return affine_cells(self, cells, up_slope, down_slope)
+        return affine_cells(self, key, cells, up_slope, down_slope)
 
     def _gamma(self, mean, deviation: Array) -> Array:
         gamma = mean * (1 + deviation) if self.gamma_dtod_relative else mean + deviation

@@ -105,6 +105,7 @@ class PiecewiseStep(PulsedSpec):
 
     def check(self):
         """Refuses an unknown granularity and nodes that are no list."""
+        super().check()
         check_granularity("PiecewiseStep", self.granularity)
         for name in ("piecewise_up", "piecewise_down"):
             nodes = getattr(self, name)
@@ -181,5 +182,5 @@ class PiecewiseStep(PulsedSpec):
             down=cells.step_down,
             nodes_up=jnp.asarray(self.piecewise_up, dtype),
             nodes_down=jnp.asarray(self.piecewise_down, dtype),
-            **self.device_fields(cells, unit),
+            **self.device_fields(key, cells, unit),
         )

@@ -23,9 +23,9 @@ from sptrack.devices.pulsed import (
     check_granularity,
     imbalance,
     scaled_cells,
-    spreads,
 )
-from sptrack.devices.pulsed_device import PulsedDevice, across, power
+from sptrack.devices.pulsed_device import PulsedDevice, across, power, read_against
+from sptrack.devices.sampling import spreads
 
 
 @jax.tree_util.register_dataclass
@@ -98,6 +98,7 @@ class PowStep(PulsedSpec):
 
     def check(self):
         """Refuses an unknown granularity."""
+        super().check()
         check_granularity(type(self).__name__, self.granularity)
 
     def unit(self):
@@ -139,7 +140,7 @@ class PowStep(PulsedSpec):
             down=cells.step_down,
             gamma_up=exponents[0],
             gamma_down=exponents[1],
-            **self.device_fields(cells, unit),
+            **self.device_fields(key, cells, unit),
         )
 
 
@@ -181,4 +182,5 @@ class PowStepReference(PowStep):
         reference += spreads(key, {"reference_std": self.reference_std}, reference)["reference_std"]
         if self.subtract_symmetry_point:
             reference += symmetric_point(device)
-        return dataclasses.replace(device, low=device.low - reference, high=device.high - reference)
+        fields = {name: getattr(device, name) for name in ("low", "high", "retention")}
+        return dataclasses.replace(device, **read_against(fields, reference))

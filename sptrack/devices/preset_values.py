@@ -22,6 +22,8 @@ VALUES: dict[str, dict[str, Any]] = {
         "gamma_up_dtod": 0.01,
         "gamma_down_dtod": 0.01,
         "mult_noise": False,
+        "lifetime": 1e6,
+        "lifetime_dtod": 0.3,
     },
     "ecram": {
         "dw_min_dtod": 0.1,
@@ -107,6 +109,8 @@ VALUES: dict[str, dict[str, Any]] = {
         "A_down": -2.235,
         "dw_min_std_add": 0.042,
         "dw_min_std_slope": 0.108,
+        "reset": 0.01,
+        "reset_dtod": 0.02,
     },
     "reram_array_hfo2": {
         "w_max": 1.0,

@@ -73,6 +73,8 @@ def reram_sb(**overrides) -> SoftBoundsReference:
 def capacitor(**overrides) -> LinearStep:
     """Capacitor cells in CMOS (Li et al., VLSI 2018), 400 states; `CapacitorPresetDevice`.
 
+    The charge leaks with a lifetime of about a million updates.
+
     Args:
       **overrides: any field of `LinearStep`.
 

@@ -24,11 +24,11 @@ Source: aihwkit 1.2, PulsedDevice.
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 
-from sptrack._random import normals, uniform
+from sptrack._random import uniform
 from sptrack._typing import Array, Key, number, option, spec
+from sptrack.devices.retention import RetentionSpec
+from sptrack.devices.sampling import is_off, spreads, switchable
 
 GRANULARITIES = ("dw_min", "step_at_zero", "aihwkit")  # of devices whose step at 0 isn't dw_min
 
@@ -41,28 +41,6 @@ class Cells(NamedTuple):
     low: Array
     high: Array
     stuck: Array | None
-
-
-def is_off(value: Any) -> bool:
-    """Whether a number is known to be zero now; a traced one is not."""
-    return not isinstance(value, Tracer) and bool(np.all(np.asarray(value) == 0))
-
-
-def spreads(key: Key, stds: dict[str, Any], like: Array) -> dict[str, Array]:
-    """std * xi per cell for every name, each from its own stream.
-
-    Exactly zero, and nothing drawn, where a std is off.
-    """
-    drawn = normals(key, [name for name, std in stds.items() if not is_off(std)], like)
-    return {
-        name: std * drawn[name] if name in drawn else jnp.zeros_like(like)
-        for name, std in stds.items()
-    }
-
-
-def switchable(value: Any, dtype: Any) -> Array | None:
-    """The number as an array, or None when it is known to be off."""
-    return None if is_off(value) else jnp.asarray(value, dtype)
 
 
 def imbalance(up_down: Any, one_sided: bool) -> tuple[Any, Any]:
@@ -90,7 +68,7 @@ def scaled_cells(cells: Cells, dw_min: Any, unit: Any) -> Cells:
 
 
 @spec
-class PulsedSpec:
+class PulsedSpec(RetentionSpec):
     """Fields and sampling rules shared by all pulsed cells; the module's docstring has the rules.
 
     Attributes:
@@ -199,7 +177,7 @@ class PulsedSpec:
             deviation = deviation - jnp.asarray(self.dw_min_dtod, deviation.dtype) ** 2 / 2
         return jnp.exp(deviation)
 
-    def device_fields(self, cells: Cells, unit: Any = None) -> dict[str, Any]:
+    def device_fields(self, key: Key, cells: Cells, unit: Any = None) -> dict[str, Any]:
         """The fields of `PulsedDevice`; noises that are off are None.
 
         With a `unit`, the steps of `cells` are in units of it instead of dw_min.
@@ -214,6 +192,7 @@ class PulsedSpec:
             "low": cells.low,
             "high": cells.high,
             "write_noise_std": switchable(write_noise, dtype),
+            "retention": self.sample_retention(key, cells.low),
         }
         if self.mult_noise:
             fields["relative_noise"] = switchable(self.dw_min_std, dtype)

@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from sptrack._typing import Array
+from sptrack.devices.retention import Retention
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,7 @@ class PulsedDevice:
       relative_noise: std of one pulse's step relative to that step (multiplicative cycle noise),
         scalar; None when off.
       write_noise_std: std of a read around the hidden weight, over dw_min; None when off.
+      retention: what the cells do between updates and when they are reset.
 
     Example:
       >>> import jax, sptrack as spt
@@ -35,6 +37,7 @@ class PulsedDevice:
     noise_down: Array | None = None
     relative_noise: Array | None = None
     write_noise_std: Array | None = None
+    retention: Retention | None = None
 
     def response(self, w: Array) -> tuple[Array, Array]:
         """(q_up, q_down): mean steps per pulse over dw_min."""
@@ -50,6 +53,12 @@ class PulsedDevice:
     def bounds(self) -> tuple[Array, Array]:
         """(low, high)."""
         return self.low, self.high
+
+
+def read_against(fields: dict[str, Any], reference: Array) -> dict[str, Any]:
+    """The fields of `PulsedDevice` for cells read against a reference, in w = h - reference."""
+    bounds = {name: fields[name] - reference for name in ("low", "high")}
+    return fields | bounds | {"retention": fields["retention"].shifted(reference)}
 
 
 def across(distance: Array, low: Array, high: Array) -> Array:

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 
 from sptrack._typing import Array, number, spec
 from sptrack.devices.affine import AffineDevice
-from sptrack.devices.pulsed import spreads, switchable
 from sptrack.devices.pulsed_device import power
+from sptrack.devices.sampling import spreads, switchable
 
 
 @spec

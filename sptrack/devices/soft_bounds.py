@@ -13,15 +13,16 @@ import jax.numpy as jnp
 
 from sptrack._typing import number, option, spec
 from sptrack.devices.affine import AffineDevice, affine_cells
-from sptrack.devices.pulsed import Cells, PulsedSpec, spreads
+from sptrack.devices.pulsed import Cells, PulsedSpec
+from sptrack.devices.sampling import spreads
 
 
-def _soft_bounds_device(spec_: PulsedSpec, cells: Cells, reference=None) -> AffineDevice:
+def _soft_bounds_device(spec_: PulsedSpec, key, cells: Cells, reference=None) -> AffineDevice:
     """The device in w = h - reference; a bound on the wrong side of zero has no slope."""
     high, low = cells.high, cells.low
     up_slope = jnp.where(high > 0, cells.step_up / jnp.where(high > 0, high, 1), 0)
     down_slope = jnp.where(low < 0, -cells.step_down / jnp.where(low < 0, low, 1), 0)
-    return affine_cells(spec_, cells, up_slope, down_slope, reference)
+    return affine_cells(spec_, key, cells, up_slope, down_slope, reference)
 
 
 @spec
@@ -45,7 +46,7 @@ class SoftBounds(PulsedSpec):
 
     def sample(self, key, shape, dtype) -> AffineDevice:
         """Draws a device; `spt.sample_device` is the checked way to call this."""
-        return _soft_bounds_device(self, self.sample_cells(key, jnp.zeros(shape, dtype)))
+        return _soft_bounds_device(self, key, self.sample_cells(key, jnp.zeros(shape, dtype)))
 
 
 @spec
@@ -106,6 +107,6 @@ class SoftBoundsReference(PulsedSpec):
         reference = self.reference_mean + drawn["reference_std"]
         if self.subtract_symmetry_point:
             # 0 for a cell that has none, so that its reference stays finite
-            raw = _soft_bounds_device(self, cells).symmetric_point()
+            raw = _soft_bounds_device(self, key, cells).symmetric_point()
             reference = reference + jnp.nan_to_num(raw)
-        return _soft_bounds_device(self, cells, reference)
+        return _soft_bounds_device(self, key, cells, reference)
