@@ -20,6 +20,7 @@ from sptrack import (
 from sptrack.calibration import ZeroShiftResult, zero_shift
 from sptrack.devices import (
     ConstantStep,
+    Drift,
     ExponentialResponse,
     ExpStep,
     IdealStep,
@@ -71,6 +72,7 @@ __all__ = [
     "ColumnTransfer",
     "ConstantStep",
     "DigitalBuffer",
+    "Drift",
     "ExpStep",
     "ExponentialResponse",
     "Factors",

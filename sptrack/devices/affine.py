@@ -7,6 +7,7 @@ only changes coefficients. n equal pulses are then a closed form (`AffineDevice.
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp

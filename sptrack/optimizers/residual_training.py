@@ -32,7 +32,7 @@ from sptrack.optimizers.settings import Settings
 from sptrack.optimizers.starts import Start
 from sptrack.optimizers.transfer import transfer
 from sptrack.transforms.apply_device import check_spec, difference
-from sptrack.transforms.arrays import ArrayState, init_array, write
+from sptrack.transforms.arrays import ArrayState, init_array, relax_array, write
 from sptrack.transforms.chop import init_sign, value_at
 
 
@@ -106,7 +106,9 @@ def residual_training(
         rates = rates_at(hyper, state.count)
         descent = jax.tree.map(lambda g: -rates.alpha * g, chopped(state, updates))
         residual = write(purpose_key(step_key, "residual"), state.residual, descent, method=method)
-        state = transfer(step_key, state._replace(residual=residual), rates, settings)
+        before, state = state, state._replace(residual=residual)
+        state = transfer(step_key, state, rates, settings)
+        state = relaxed(step_key, state, before)
         if state.demodulated is not None and not settings.is_stored:
             live = chopped(state, residual_of(state, settings.wbar_ref))
             state = state._replace(demodulated=live)
@@ -114,6 +116,15 @@ def residual_training(
         return difference(state.effective_weights(), params), state
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def relaxed(key: Key, state: ResidualState, before: ResidualState) -> ResidualState:
+    """Both arrays at the next update, after what the time until then does to their cells."""
+    arrays = {
+        name: relax_array(purpose_key(key, name), getattr(state, name), getattr(before, name))
+        for name in ("residual", "weight")
+    }
+    return state._replace(**arrays)
 
 
 def check_rates(hyper: Rates) -> None:

@@ -9,7 +9,7 @@ import optax
 from sptrack._random import as_key, purpose_key
 from sptrack._typing import Array, Key, PyTree
 from sptrack.pulses.apply import check_method
-from sptrack.transforms.arrays import ArrayState, init_array, read, write
+from sptrack.transforms.arrays import ArrayState, init_array, read, relax_array, write
 
 
 class ApplyDeviceState(NamedTuple):
@@ -114,7 +114,8 @@ def apply_device(
         del extra_args
         count, root, array = state
         step_key = jax.random.fold_in(root, count)
-        array = write(purpose_key(step_key, "write"), array, updates, method=method)
+        written = write(purpose_key(step_key, "write"), array, updates, method=method)
+        array = relax_array(step_key, written, array)
         out = difference(read(array), params) if emit == "update" else read(array)
         return out, state_class(count + 1, root, array)
 

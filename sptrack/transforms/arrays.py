@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sptrack._random import leaf_keys
+from sptrack._random import leaf_keys, purpose_key
 from sptrack._typing import Array, Key, PyTree
 from sptrack.devices.device import bounds, sample_device, symmetric_point
+from sptrack.devices.retention import is_relaxing, relax, start_clock
 from sptrack.pulses import (
     UpdateResult,
     apply_pulses,
@@ -35,6 +36,7 @@ class ArrayState(NamedTuple):
       shown: what reads show of them, or None where the device has no write noise (same as hidden).
       pulses: pulses sent to each cell so far, up and down together: uint32, or the expected number
         in floating point if the method is "mean".
+      clock: where the drift of the cells stands; None for devices without drift.
 
     Example:
       >>> import jax, jax.numpy as jnp, sptrack as spt
@@ -48,6 +50,7 @@ class ArrayState(NamedTuple):
     hidden: PyTree
     shown: PyTree | None
     pulses: PyTree
+    clock: PyTree | None = None
 
 
 def init_array(key: Key, spec: Any, start: PyTree, *, method: str = "aggregate") -> ArrayState:
@@ -97,6 +100,7 @@ def init_array(key: Key, spec: Any, start: PyTree, *, method: str = "aggregate")
         hidden=treedef.unflatten(hidden),
         shown=None,
         pulses=treedef.unflatten(pulses),
+        clock=_tree_or_none(treedef, map(start_clock, devices, hidden)),
     )
     return show_array(key, state)
 
@@ -220,6 +224,48 @@ def _written(key: Key, state: ArrayState, changes: PyTree, act: Callable) -> Arr
         shown=None if state.shown is None else treedef.unflatten(shown),
         pulses=treedef.unflatten(pulses),
     )
+
+
+def relax_array(key: Key, state: ArrayState, before: ArrayState) -> ArrayState:
+    """What the time between two updates does to the cells: decay, diffusion, drift.
+
+    For an algorithm to call once per update, after all of the update's pulses. What reads show
+    moves with the hidden weights.
+
+    Args:
+      key: a JAX random key; this update's own.
+      state: the array after the update's pulses.
+      before: the array before them.
+
+    Returns:
+      The array at the next update; `state` itself, and nothing drawn, without retention.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, sptrack as spt
+      >>> spec = spt.SoftBounds(lifetime=10.0)
+      >>> state = spt.transforms.init_array(jax.random.key(0), spec, jnp.array([0.1, -0.2]))
+      >>> print(spt.transforms.relax_array(jax.random.key(1), state, state).hidden)
+      [ 0.09 -0.18]
+    """
+    hidden, treedef = jax.tree.flatten(state.hidden)
+    devices = treedef.flatten_up_to(state.device)
+    if not any(map(is_relaxing, devices)):
+        return state
+    clocks = [None] * len(hidden) if state.clock is None else treedef.flatten_up_to(state.clock)
+    olds = treedef.flatten_up_to(before.hidden)
+    keys = leaf_keys(purpose_key(key, "retention"), state.hidden)
+    relaxed = [relax(*one) for one in zip(keys, devices, hidden, clocks, olds, strict=True)]
+    new = treedef.unflatten([w for w, _ in relaxed])
+    shown = state.shown
+    if shown is not None:
+        shown = jax.tree.map(lambda s, w, old: s + (w - old), shown, new, state.hidden)
+    clock = _tree_or_none(treedef, (clock for _, clock in relaxed))
+    return state._replace(hidden=new, shown=shown, clock=clock)
+
+
+def _tree_or_none(treedef: Any, leaves: Any) -> PyTree | None:
+    leaves = list(leaves)
+    return None if all(leaf is None for leaf in leaves) else treedef.unflatten(leaves)
 
 
 def num_columns(weight: Array) -> int:
