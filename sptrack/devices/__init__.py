@@ -29,7 +29,6 @@ from sptrack.devices.response_families import (
 )
 from sptrack.devices.retention import (
     Drift,
-    DriftCells,
     DriftClock,
     Retention,
     RetentionSpec,
@@ -46,7 +45,6 @@ __all__ = [
     "ConstantStep",
     "Device",
     "Drift",
-    "DriftCells",
     "DriftClock",
     "ExpDevice",
     "ExpStep",

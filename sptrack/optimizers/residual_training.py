@@ -25,8 +25,8 @@ import jax.numpy as jnp
 import optax
 
 from sptrack._random import as_key, purpose_key
-from sptrack._typing import Array, Key, ScalarOrSchedule, check_rate
-from sptrack.devices.pulsed import is_off
+from sptrack._typing import Array, Key, PyTree, ScalarOrSchedule, check_rate
+from sptrack.devices.sampling import is_off
 from sptrack.optimizers.residual_state import Rates, ResidualState, chopped, residual_of
 from sptrack.optimizers.settings import Settings
 from sptrack.optimizers.starts import Start
@@ -104,11 +104,9 @@ def residual_training(
         del extra_args
         step_key = jax.random.fold_in(state.key, state.count)
         rates = rates_at(hyper, state.count)
-        descent = jax.tree.map(lambda g: -rates.alpha * g, chopped(state, updates))
-        residual = write(purpose_key(step_key, "residual"), state.residual, descent, method=method)
-        before, state = state, state._replace(residual=residual)
-        state = transfer(step_key, state, rates, settings)
-        state = relaxed(step_key, state, before)
+        moved = descended(step_key, state, updates, rates, method)
+        moved = transfer(step_key, moved, rates, settings)
+        state = relaxed(step_key, moved, state)
         if state.demodulated is not None and not settings.is_stored:
             live = chopped(state, residual_of(state, settings.wbar_ref))
             state = state._replace(demodulated=live)
@@ -116,6 +114,15 @@ def residual_training(
         return difference(state.effective_weights(), params), state
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def descended(
+    key: Key, state: ResidualState, updates: PyTree, rates: Rates, method: str
+) -> ResidualState:
+    """P after this step's gradient, (11a) and (18a)."""
+    descent = jax.tree.map(lambda g: -rates.alpha * g, chopped(state, updates))
+    residual = write(purpose_key(key, "residual"), state.residual, descent, method=method)
+    return state._replace(residual=residual)
 
 
 def relaxed(key: Key, state: ResidualState, before: ResidualState) -> ResidualState:

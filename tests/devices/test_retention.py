@@ -261,5 +261,5 @@ def test_analog_sgd_and_an_auxiliary_array_relax_once_per_step(x64):
         for _ in range(2):
             _, state = tx.update(changes, state, params)
         array = next(iter(spt.read_arrays(state).values()))
-        np.testing.assert_allclose(array, array[0]) 
+        np.testing.assert_allclose(array, array[0])
         assert array[0] in (0.0, 0.5 * 0.75**2)
