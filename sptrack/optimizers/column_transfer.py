@@ -1,8 +1,8 @@
 """The schedule of real arrays: P is read line by line.
 
-At step t the lines j = t mod (number of lines) of every matrix are read, and stay as they were read
-until their turn comes again. A line is a column (one input, all outputs) or a row. What happens
-with a read is in `transfer.py`.
+After every `transfer_every` steps the next line of every matrix is read (or the next few), from the
+first to the last and again. A line is a column (one input, all outputs) or a row. What happens with
+a read is in `transfer.py`.
 """
 
 from typing import Any, NamedTuple
@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sptrack._typing import Array, number, spec
+from sptrack._typing import Array, child, spec
+from sptrack.periphery import ReadPath
 from sptrack.transforms.arrays import ArrayState, lines, num_columns, num_rows, set_lines
 
 VISIBLE = ("live", "stored")
@@ -23,8 +24,9 @@ class ColumnTransfer:
     What is None here is as the algorithm's source has it.
 
     Attributes:
-      read_noise_std: std of the noise of a transfer read; weight units. The default is the output
-        noise of the released experiments.
+      read: how a line is read, a `spt.periphery.ReadPath`; None reads exactly. The default has the
+        output noise of the released experiments, `spt.periphery.table_6().transfer` also their
+        converters.
       transfer_every: steps between two transfers, an integer >= 1.
       reads_per_transfer: lines read at each transfer, one after the other, an integer >= 1; all
         lines of a matrix that has fewer. Released experiments read one.
@@ -36,11 +38,11 @@ class ColumnTransfer:
 
     Example:
       >>> import sptrack as spt
-      >>> spt.ColumnTransfer(transfer_every=2).read_noise_std
+      >>> spt.ColumnTransfer(transfer_every=2).read.out_noise
       0.06
     """
 
-    read_noise_std: float = number(0.06, low=0)
+    read: ReadPath | None = child(ReadPath(out_noise=0.06))  # pyright: ignore[reportCallIssue]
     transfer_every: int = 1
     reads_per_transfer: int = 1
     rows: bool = False
@@ -48,7 +50,11 @@ class ColumnTransfer:
     visible: str | None = None
 
     def check(self):
-        """Refuses counts that are no positive integers, and unknown choices."""
+        """Refuses what is no read path, counts that are no positive integers, unknown choices."""
+        if not isinstance(self.read, ReadPath | None):
+            raise TypeError(
+                f"ColumnTransfer: read must be a spt.periphery.ReadPath or None, got {self.read!r}."
+            )
         for name in ("transfer_every", "reads_per_transfer"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
@@ -139,7 +145,7 @@ def visit(matrix: Array, count: Array, transfer: ColumnTransfer | None, due: Any
     size = num_rows(matrix) if transfer.rows else num_columns(matrix)
     every, at_once = transfer.transfer_every, min(transfer.reads_per_transfer, size)
     if every > 1:
-        due = due & (count % every == 0)
+        due = due & ((count + 1) % every == 0)
     reads = (count // every) * at_once + jnp.arange(at_once)
     return Visit(
         indices=reads % size,

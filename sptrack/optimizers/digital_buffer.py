@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 from sptrack._random import uniform
 from sptrack._typing import Array, Key, number, spec
-from sptrack.devices.pulsed import is_off
+from sptrack.devices.sampling import is_off
 
 UNITS = ("residual", "weight")
 
@@ -83,7 +83,8 @@ class DigitalBuffer:
           0.1
         """
         own: dict[str, Any] = {"granularity": 1.0, "over_lines": False, "unit": "weight"}
-        return cls(**(own | {"momentum": 0.1} | changed))
+        own |= {"momentum": 0.1, **changed}
+        return cls(**own)
 
     @classmethod
     def rlv2(cls, **changed: Any) -> "DigitalBuffer":
@@ -101,7 +102,8 @@ class DigitalBuffer:
           True
         """
         own: dict[str, Any] = {"granularity": 1.0, "over_lines": False, "unit": "weight"}
-        return cls(**(own | {"forget": False, "leak": True} | changed))
+        own |= {"forget": False, "leak": True, **changed}
+        return cls(**own)
 
 
 DEFAULT = DigitalBuffer()  # pyright: ignore[reportCallIssue]  # it sees no defaults in `number`

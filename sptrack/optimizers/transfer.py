@@ -2,7 +2,7 @@
 
 For the visited cells of each matrix (`column_transfer.py` says which), in this order:
 
-    val = P + noise                                           (T1)   no noise: whole matrices
+    val = what a read shows of P                              (T1)   exact for whole matrices
     d   = c (val - R)                                         (T2)   demodulate
     W  <- AU(W, beta d), or pulses from the buffer            (T3)   (11b), (18b); (B1)-(B4)
     Q  <- (1 - eta) Q + eta val                               (T4)   (12)
@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from sptrack._random import leaf_keys, normal, purpose_key
+from sptrack._random import leaf_keys, purpose_key
 from sptrack._typing import Array, Key
 from sptrack.optimizers.column_transfer import Visit, visit
 from sptrack.optimizers.digital_buffer import fill, pulses_of, release
@@ -31,6 +31,7 @@ from sptrack.optimizers.residual_state import (
     split_matrices,
 )
 from sptrack.optimizers.settings import Settings
+from sptrack.periphery import read_columns
 from sptrack.transforms.arrays import read, write, write_pulses
 from sptrack.transforms.chop import chopper_period, draw_flips, flip
 
@@ -62,7 +63,7 @@ def _transfer_one(
     now = visit(state.weight.hidden, state.count, settings.transfer, due)
     val = now.get(read(state.residual))
     if settings.transfer is not None:
-        val = val + settings.transfer.read_noise_std * normal(key, "transfer read", val)  # (T1)
+        val = read_columns(purpose_key(key, "transfer read"), val, settings.transfer.read)  # (T1)
     d = _demodulated(state, now, val - now.get(reference_of(state, settings.w_ref)))  # (T2)
     state = _deliver(key, state, now, d, rates, settings)  # (T3)
     if settings.is_stored and state.demodulated is not None:

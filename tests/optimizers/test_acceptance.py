@@ -1,4 +1,4 @@
-"""Acceptance tests 9 and 12 of science/4 section 9."""
+"""Acceptance tests 9, 12, 13 and 14 of science/4 section 9."""
 
 import functools
 
@@ -146,3 +146,77 @@ def test_acceptance_12_negative_control(key):
     other = make(spt.rider, key, "aggregate", eta=0.05)
     gap = train(one, 120)[0]["w"] - train(other, 120)[0]["w"]
     assert np.abs(gap).max() > 0.01
+
+
+# 13 and 14: AGAD.
+
+TRACKING = {"chop_prob": 0.1, "transfer_rate": 1.0}
+
+
+def agad_and(other, key, spec, **settings):
+    """Parameters and arrays of AGAD and of `other` after 150 steps, on the same seeds."""
+    made = [
+        factory(0.2, residual_spec=spec, weight_spec=WRITE_NOISE, key=key, **COLUMNS, **options)
+        for factory, options in ((spt.agad, TRACKING), (other, TRACKING | settings))
+    ]
+    ends = [train(tx, 150)[:2] for tx in made]
+    assert np.asarray(spt.pulse_counts(ends[0][1])["transfer"]["w"]).sum() > 3
+    return [(params, state._replace(key=None)) for params, state in ends]
+
+
+def test_acceptance_13_released_erider_without_its_residual_is_agad(key):
+    """gamma = 0 and eta = min(5 p, 1): the same bits, on noisy cells with write noise and reads."""
+    one, other = agad_and(spt.erider_released, key, WRITE_NOISE, gamma=0.0)
+    assert same_bits(one, other)
+
+
+def test_acceptance_13_algorithm_3_by_columns_without_its_residual_is_agad(key):
+    """`erider` starts Q at P's first read, which shows zero where there is no write noise."""
+    settings = {"gamma": 0.0, "eta": 0.5, "chopper": "periodic"}
+    one, other = agad_and(spt.erider, key, NOISY, **settings)
+    assert same_bits(one, other)
+
+
+def test_acceptance_13_negative_control(key):
+    """With its residual in the model it is another algorithm."""
+    one, other = agad_and(spt.erider_released, key, WRITE_NOISE, gamma=0.1)
+    assert not same_bits(one[0], other[0])
+
+
+@pytest.mark.parametrize("eta", [1.0, 0.5])
+def test_acceptance_14_a_constant_on_all_reads_drops_out_of_agad(key, x64, eta):
+    """Increments of H from a column's first flip on are as without the constant.
+
+    Gradients are given and the buffer is never emptied, so that increments are differences of H.
+    At eta = 1 equality is up to rounding of float64. At eta < 1 the filter, which starts at zero as
+    in aihwkit, has reached 1 - (1 - eta)^n of the constant at the n-th read.
+    """
+    constant, columns, period = 0.7, 3, 5
+    ideal = spt.IdealStep(dw_min=0.01)
+    tx = spt.agad(
+        0.1, residual_spec=ideal, weight_spec=ideal, transfer_rate=1.0, chop_prob=0.2, eta=eta,
+        transfer=spt.ColumnTransfer(read=None), buffer=spt.DigitalBuffer(granularity=1e6), key=key,
+    )  # fmt: skip
+    params = jnp.zeros((columns, 2))
+    grads = jnp.asarray(np.random.default_rng(0).normal(size=(20 * columns, columns, 2)))
+
+    @quick_jit
+    def increments(offset):
+        state = tx.init(params)
+        shifted = state.residual.hidden + offset
+        state = state._replace(residual=state.residual._replace(hidden=shifted))
+
+        def step(state, g):
+            after = tx.update(g, state, params)[1]
+            return after, after.buffer - state.buffer
+
+        return jax.lax.scan(step, state, grads)[1]
+
+    without, with_constant = np.asarray(increments(0.0)), np.asarray(increments(constant))
+    unit = 0.01 * 1e6 / columns
+    first_flip = period * columns  # of the first column; the last flips columns - 1 steps later
+    gap = np.abs(with_constant - without).max(axis=(1, 2)) * unit
+    np.testing.assert_allclose(gap[:first_flip], constant, rtol=1e-9)
+    left = 0.0 if eta == 1 else constant * (1 - eta) ** period
+    np.testing.assert_allclose(gap[first_flip : 2 * first_flip], left, rtol=1e-9, atol=1e-12)
+    assert np.all(gap[2 * first_flip :] <= left * (1 - eta) ** period + 1e-12)

@@ -75,7 +75,7 @@ def twin(
     for t in range(len(noise)):
         g = wbar - target + noise[t]
         p_array = au_p(p_array, -ALPHA * c[:, None] * g)
-        if t % transfer_every == 0:
+        if (t + 1) % transfer_every == 0:
             reads = t // transfer_every
             j, transfer_counter = reads % columns, reads // columns
             if marked[j]:  # item 2, before val enters Q
@@ -177,7 +177,7 @@ def erider(
     granularity=GRANULARITY, **options,
 ):  # fmt: skip
     schedule = {k: options.pop(k) for k in ("transfer_every", "warm_up") if k in options}
-    transfer = spt.ColumnTransfer(read_noise_std=0.0, **schedule)
+    transfer = spt.ColumnTransfer(read=None, **schedule)
     buffer = spt.DigitalBuffer(granularity=granularity, **options)
     return spt.erider(
         ALPHA, residual_spec=specs[0], weight_spec=specs[1], transfer_rate=BETA, gamma=GAMMA,
@@ -231,7 +231,7 @@ def test_without_warm_up_the_first_pass_is_written(key, x64):
 
 
 def test_rider_has_no_chopper_and_no_warm_up(key, x64):
-    transfer = spt.ColumnTransfer(read_noise_std=0.0)
+    transfer = spt.ColumnTransfer(read=None)
     buffer = spt.DigitalBuffer(granularity=GRANULARITY)
     tx = spt.rider(
         ALPHA, residual_spec=SPEC_P, weight_spec=SPEC_W, transfer_rate=BETA, gamma=GAMMA, eta=ETA,
@@ -243,7 +243,7 @@ def test_rider_has_no_chopper_and_no_warm_up(key, x64):
 
 def test_residual_learning_has_neither_tracking_nor_flips(key, x64):
     """Q~ stays where it began, at zero; the twin's is never synchronised without flips."""
-    transfer = spt.ColumnTransfer(read_noise_std=0.0)
+    transfer = spt.ColumnTransfer(read=None)
     buffer = spt.DigitalBuffer(granularity=GRANULARITY)
     tx = spt.residual_learning(
         ALPHA, residual_spec=SPEC_P, weight_spec=SPEC_W, transfer_rate=BETA, gamma=GAMMA,

@@ -107,7 +107,6 @@ def test_references_must_fit_the_parameters(key, reference):
 
 
 COLUMN_SETTINGS = [
-    ({"read_noise_std": -0.1}, r"read_noise_std=-0\.1"),
     ({"transfer_every": 0}, r"transfer_every must be an integer >= 1, got 0"),
     ({"transfer_every": 1.5}, r"transfer_every must be an integer >= 1, got 1\.5"),
     ({"transfer_every": True}, r"transfer_every must be an integer >= 1, got True"),
