@@ -104,7 +104,7 @@ def residual_training(
         del extra_args
         step_key = jax.random.fold_in(state.key, state.count)
         rates = rates_at(hyper, state.count)
-        moved = descended(step_key, state, updates, rates, method)
+        moved = descended(step_key, state, updates, rates, settings)
         moved = transfer(step_key, moved, rates, settings)
         state = relaxed(step_key, moved, state)
         if state.demodulated is not None and not settings.is_stored:
@@ -117,11 +117,12 @@ def residual_training(
 
 
 def descended(
-    key: Key, state: ResidualState, updates: PyTree, rates: Rates, method: str
+    key: Key, state: ResidualState, updates: PyTree, rates: Rates, settings: Settings
 ) -> ResidualState:
     """P after this step's gradient, (11a) and (18a)."""
     descent = jax.tree.map(lambda g: -rates.alpha * g, chopped(state, updates))
-    residual = write(purpose_key(key, "residual"), state.residual, descent, method=method)
+    how = {"method": settings.method, "train": settings.train}
+    residual = write(purpose_key(key, "residual"), state.residual, descent, **how)
     return state._replace(residual=residual)
 
 

@@ -5,7 +5,10 @@ from typing import Any
 
 from sptrack.optimizers.column_transfer import ColumnTransfer
 from sptrack.optimizers.digital_buffer import DEFAULT, DigitalBuffer
+from sptrack.pulses import PulseTrain
 from sptrack.pulses.apply import check_method
+from sptrack.pulses.coincidence import check_train
+from sptrack.pulses.train import DEFAULT_TRAIN
 from sptrack.transforms.chop import check_chopper
 
 REFERENCES = ("tracked_sp", "held_sp")
@@ -24,6 +27,7 @@ class Settings:
       visible: whether the model sees P "live" or as "stored", where there is a schedule.
       warm_up: whether W waits for the first chopper period, where there is a schedule.
       method: as in `spt.analog_update`.
+      train: how gradients that are `spt.Factors` become coincidences.
     """
 
     chopper: str = "scalar"
@@ -34,6 +38,7 @@ class Settings:
     visible: str = "live"
     warm_up: bool = False
     method: str = "aggregate"
+    train: PulseTrain = DEFAULT_TRAIN
 
     @property
     def is_stored(self) -> bool:
@@ -51,6 +56,7 @@ class Settings:
         """Refuses wrong settings, naming the value and what would be right."""
         check_method(self.method)
         check_chopper(self.chopper)
+        check_train(self.train)
         for name in ("w_ref", "wbar_ref"):
             if getattr(self, name) not in REFERENCES:
                 raise ValueError(

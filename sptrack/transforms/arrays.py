@@ -18,13 +18,19 @@ from sptrack._typing import Array, Key, PyTree
 from sptrack.devices.device import bounds, sample_device, symmetric_point
 from sptrack.devices.retention import is_relaxing, relax, start_clock
 from sptrack.pulses import (
-    UpdateResult,
+    PulseTrain,
+    Tally,
     apply_pulses,
+    counted_coincidence_update,
     counted_update,
     has_write_noise,
+    is_factors,
     show,
     show_written,
+    tally_of,
+    unscaled,
 )
+from sptrack.pulses.train import DEFAULT_TRAIN
 
 
 class ArrayState(NamedTuple):
@@ -150,29 +156,47 @@ def array_symmetric_points(state: ArrayState) -> PyTree:
     return jax.tree.map(lambda _, device: symmetric_point(device), state.hidden, state.device)
 
 
-def write(key: Key, state: ArrayState, increments: PyTree, *, method: str) -> ArrayState:
-    """Changes every cell by an analog update (`spt.analog_update`) and counts its pulses.
+def write(
+    key: Key,
+    state: ArrayState,
+    increments: PyTree,
+    *,
+    method: str,
+    train: PulseTrain = DEFAULT_TRAIN,
+) -> ArrayState:
+    """Changes every cell by an analog update and counts its pulses.
+
+    An increment that is an array is rounded to pulses cell by cell (`spt.analog_update`); one that
+    is `spt.Factors`, whose contraction is the wanted change, comes as pulse trains on the lines
+    (`spt.coincidence_update`).
 
     Args:
       key: a JAX random key; this write's own.
       state: the array.
-      increments: tree like the weights, wanted changes in weight units.
+      increments: tree like the weights, wanted changes in weight units; with `Factors` anywhere.
       method: "exact", "aggregate" or "mean".
+      train: how factors become coincidences.
 
     Returns:
       The array after the write.
 
     Example:
       >>> import jax, jax.numpy as jnp, sptrack as spt
-      >>> state = spt.transforms.init_array(jax.random.key(0), spt.IdealStep(), jnp.zeros(2))
-      >>> state = spt.transforms.write(
-      ...     jax.random.key(1), state, jnp.array([0.1, -0.2]), method="exact")
-      >>> print(state.hidden)
-      [ 0.1 -0.2]
+      >>> state = spt.transforms.init_array(jax.random.key(0), spt.IdealStep(), jnp.zeros((1, 2)))
+      >>> key, factors = jax.random.key(1), spt.Factors(jnp.ones((1, 1)), jnp.array([[0.1, -0.2]]))
+      >>> for increments in (jnp.array([[0.1, -0.2]]), factors):
+      ...     print(spt.transforms.write(key, state, increments, method="exact").hidden)
+      [[ 0.1 -0.2]]
+      [[ 0.1 -0.2]]
     """
 
     def act(k, device, w, change):
-        return counted_update(k, device, w, change.astype(w.dtype), method=method)
+        if not is_factors(change):
+            new, counts = counted_update(k, device, w, change.astype(w.dtype), method=method)
+            return new, tally_of(counts, None)
+        x, d, scale = unscaled(change)
+        result = counted_coincidence_update(k, device, w, x, d, -scale, train=train, method=method)
+        return result.weight, Tally(result.up, result.down)
 
     return _written(key, state, increments, act)
 
@@ -203,22 +227,24 @@ def write_pulses(key: Key, state: ArrayState, counts: PyTree, *, method: str) ->
     def act(k, device, w, n):
         pulses = jnp.where(jnp.isnan(n), 0, n).astype(jnp.int32)
         moved = apply_pulses(k, device, w, pulses, method=method)
-        return UpdateResult(jnp.where(jnp.isnan(n), jnp.nan, moved).astype(w.dtype), pulses)
+        moved = jnp.where(jnp.isnan(n), jnp.nan, moved).astype(w.dtype)
+        return moved, tally_of(pulses, None)
 
     return _written(key, state, counts, act)
 
 
 def _written(key: Key, state: ArrayState, changes: PyTree, act: Callable) -> ArrayState:
-    """`act` (key, device, hidden, change) -> `UpdateResult` on every leaf, shown and counted."""
+    """`act` (key, device, hidden, change) -> (hidden, `Tally`) on every leaf, shown and counted."""
     hidden, treedef = jax.tree.flatten(state.hidden)
     devices = treedef.flatten_up_to(state.device)
     wanted = treedef.flatten_up_to(changes)
     shown = treedef.flatten_up_to(read(state))
     pulses = treedef.flatten_up_to(state.pulses)
     for index, k in enumerate(leaf_keys(key, state.hidden)):
-        hidden[index], counts = act(k, devices[index], hidden[index], wanted[index])
-        shown[index] = show_written(k, devices[index], hidden[index], shown[index], counts)
-        pulses[index] = pulses[index] + jnp.abs(counts).astype(pulses[index].dtype)
+        hidden[index], tally = act(k, devices[index], hidden[index], wanted[index])
+        sent = tally.up + tally.down
+        shown[index] = show_written(k, devices[index], hidden[index], shown[index], sent)
+        pulses[index] = pulses[index] + sent.astype(pulses[index].dtype)
     return state._replace(
         hidden=treedef.unflatten(hidden),
         shown=None if state.shown is None else treedef.unflatten(shown),

@@ -20,6 +20,7 @@ import optax
 
 from sptrack._random import as_key, leaf_keys, purpose_key
 from sptrack._typing import Array, Key, PyTree, ScalarOrSchedule, check_rate
+from sptrack.pulses import Factors, is_factors
 from sptrack.transforms.arrays import ArrayState, num_columns
 
 CHOPPERS = ("scalar", "random", "periodic")
@@ -101,7 +102,7 @@ def chop(
             signal = modulate(state.sign, signal)
         probability = value_at(chop_prob, state.count)
         step_key = jax.random.fold_in(state.key, state.count)
-        flips = draw_flips(step_key, updates, state.count, probability, chopper)
+        flips = draw_flips(step_key, state.sign, state.count, probability, chopper)
         sign = jax.tree.map(flip, state.sign, flips)
         return signal, ChopState(state.count + 1, state.key, sign, inner_state)
 
@@ -116,8 +117,21 @@ def init_sign(params: PyTree, chopper: str, *, rows: bool = False) -> PyTree:
 
 
 def modulate(sign: PyTree, updates: PyTree) -> PyTree:
-    """c * u, leaf by leaf."""
-    return jax.tree.map(lambda c, u: c * u, sign, updates)
+    """c * u, leaf by leaf; of `Factors` the lines that the signs belong to are multiplied."""
+    return jax.tree.map(_times, sign, updates)
+
+
+def _times(sign: Array, update: Any) -> Any:
+    """sign * update, for one weight."""
+    if not is_factors(update):
+        return sign * update
+    x, d, scale = update
+    if sign.size == 1:
+        return Factors(sign.reshape(()) * x, d, scale)
+    if sign.shape[-1] == 1:  # one per column
+        shape = x.shape[1:]
+        return Factors(sign.reshape(1, *shape) * x, d, scale)
+    return Factors(x, sign.reshape(1, -1) * d, scale)
 
 
 def flip(sign: Array, flips: Array) -> Array:
@@ -130,7 +144,7 @@ def draw_flips(key: Key, tree: PyTree, count: Array, probability: Array, chopper
 
     Args:
       key: this step's key.
-      tree: tree of arrays shaped like the weights.
+      tree: tree of arrays shaped like the weights, or like their signs.
       count: number of steps before this one.
       probability: p in [0, 1].
       chopper: "scalar", "random" or "periodic".
