@@ -94,21 +94,24 @@ def falling(rate: float, factor: float, config: TrainConfig, dataset: Any) -> op
 
 
 def train_population(
-    make_analog: Callable[[jax.Array], optax.GradientTransformation],
+    make_analog: Callable[..., optax.GradientTransformation],
     config: TrainConfig,
     dataset: Any,
     keys: Any,
     *,
+    numbers: dict[str, Any] | None = None,
     progress: bool | str = False,
 ) -> dict[str, np.ndarray]:
     """Trains one net per key and records after every epoch.
 
     Args:
-      make_analog: key -> the transformation for analog weights, as each member of the population
-        gets it; digital parameters get SGD.
+      make_analog: (key, **numbers) -> the transformation for analog weights, as each member of the
+        population gets it; digital parameters get SGD.
       config: how to train.
       dataset: an `experiments.data.Dataset`.
       keys: typed keys, one per member.
+      numbers: name -> a number per member, e.g. rates or reference means: what members differ in
+        besides their key. One program trains them all.
       progress: whether to show a bar, or its title.
 
     Returns:
@@ -116,16 +119,16 @@ def train_population(
       sp_rms_error (of the tracked or given symmetric point over cells that were pulsed; NaN without
       a residual array), and pulses per cell pulses_calibration, pulses_training, pulses_transfer.
     """
+    numbers = {name: jnp.asarray(values, float) for name, values in (numbers or {}).items()}
     start, step, record = member(make_analog, config, dataset, keys[0])
-    states, orders = jax.jit(jax.vmap(start))(keys)
+    states, orders = jax.jit(jax.vmap(start))(keys, numbers)
     states, axes = share_counts(states)
     data = {"x": dataset.train_images, "y": dataset.train_labels}
     data |= {"test_x": dataset.test_images, "test_y": dataset.test_labels}
-    data = jax.tree.map(jnp.asarray, data) | {"orders": orders}
+    data = jax.tree.map(jnp.asarray, data) | {"orders": orders, "numbers": numbers}
+    steps = jax.vmap(step, in_axes=(axes, 0, None, 0, None), out_axes=axes)
     _, records = spt.simulate.run(
-        lambda states, t, data: jax.vmap(step, in_axes=(axes, None, 0, None), out_axes=axes)(
-            states, t, data["orders"], data
-        ),
+        lambda states, t, data: steps(states, data["numbers"], t, data["orders"], data),
         states,
         outer_steps=config.epochs,
         inner_steps=steps_per_epoch(config, dataset),
@@ -140,15 +143,16 @@ def train_population(
 
 
 def member(
-    make_analog: Callable[[jax.Array], optax.GradientTransformation],
+    make_analog: Callable[..., optax.GradientTransformation],
     config: TrainConfig,
     dataset: Any,
     some_key: jax.Array,
 ) -> tuple[Callable, Callable, Callable]:
     """One member of the population as pure functions: (start, step, record).
 
-    start(key) -> (state, order of examples); step(state, t, order, data) -> state;
-    record(state, data) -> what is kept of an epoch. `some_key` only has to be of the right kind.
+    start(key, numbers) -> (state, order of examples); step(state, numbers, t, order, data) ->
+    state; record(state, data) -> what is kept of an epoch. `some_key` only has to be of the right
+    kind: each member's own key is in its state since init.
     """
     graph, params, rest = nnx.split(Net(config.net, nnx.Rngs(0)), nnx.Param, ...)
     labels = spt.nn.labels(params)
@@ -161,20 +165,20 @@ def member(
         wrong = optax.softmax_cross_entropy_with_integer_labels(logits(params, images), labels)
         return wrong.mean()
 
-    def optimizer(key):
-        return optax.partition({"analog": make_analog(key), "digital": digital}, labels)
+    def optimizer(key, numbers):
+        analog = make_analog(key, **numbers)
+        return optax.partition({"analog": analog, "digital": digital}, labels)
 
-    def start(key):
+    def start(key, numbers):
         net_key, array_key, data_key = (jax.random.fold_in(key, n) for n in range(3))
         net = Net(config.net, nnx.Rngs(net_key))
         params = nnx.as_pure(nnx.split(net, nnx.Param, ...)[1])
         order = _batches(data_key, config, dataset)
-        return (params, optimizer(array_key).init(params), jnp.zeros(())), order
+        return (params, optimizer(array_key, numbers).init(params), jnp.zeros(())), order
 
-    update = optimizer(some_key).update  # each member's key is in its state since init
-
-    def step(state, t, order, data):
+    def step(state, numbers, t, order, data):
         params, opt_state, loss_sum = state
+        update = optimizer(some_key, numbers).update
         batch = order[t]
         value, grads = jax.value_and_grad(loss)(params, data["x"][batch], data["y"][batch])
         updates, opt_state = update(grads, opt_state, params)

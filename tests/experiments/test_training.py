@@ -52,6 +52,21 @@ def test_a_member_does_not_depend_on_the_others(name, blobs, key):
     assert not np.array_equal(together["train_loss"][0], together["train_loss"][1])
 
 
+def test_members_with_numbers_are_runs_with_these_numbers(blobs, key):
+    """Rates and offsets as numbers of one program give what they give as constants."""
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(2))
+    numbers = {"rate": [0.05, 0.2], "mean": [0.0, 0.4]}
+
+    def make(key, rate, mean):
+        spec = spt.presets.reram_array_om(reference_mean=mean, reference_std=0.4)
+        return spt.analog_sgd(rate, weight_spec=spec, key=key)
+
+    together = train_population(make, CONFIG, blobs, keys, numbers=numbers)
+    alone = train_population(lambda key: make(key, 0.2, 0.4), CONFIG, blobs, keys[1:])
+    for record, values in together.items():
+        np.testing.assert_allclose(values[1], alone[record][0], rtol=2e-3, err_msg=record)
+
+
 def test_digital_training_learns_and_has_no_pulses(blobs, key):
     records = train_population(FACTORIES["digital"], CONFIG, blobs, key[None])
     assert records["test_accuracy"][0, -1] > 0.9
