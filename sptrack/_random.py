@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from sptrack._typing import Array, Key
+from sptrack.random import standard_normal
 
 
 def is_key(value: Any) -> TypeGuard[Key]:
@@ -46,14 +47,17 @@ def _number_of(purpose: str) -> int:
 
 def normal(key: Key, purpose: str, like: Array) -> Array:
     """Standard normal numbers for a purpose, of the shape and dtype of `like`."""
-    return jax.random.normal(purpose_key(key, purpose), like.shape, like.dtype)
+    return standard_normal(purpose_key(key, purpose), like.shape, like.dtype)
 
 
 def normals(key: Key, purposes: list[str], like: Array) -> dict[str, Array]:
-    """Standard normal numbers for several purposes; bit for bit those of `normal` for each."""
+    """Standard normal numbers for several purposes, none of them by counting bits.
+
+    Bit for bit those of `normal` for each, unless the key is one for normal numbers from bits.
+    """
     if not purposes:
         return {}
-    draw = jax.vmap(lambda k: jax.random.normal(k, like.shape, like.dtype))
+    draw = jax.vmap(lambda k: standard_normal(k, like.shape, like.dtype, exact=True))
     return dict(zip(purposes, draw(purpose_keys(key, purposes)), strict=True))
 
 

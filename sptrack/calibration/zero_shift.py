@@ -20,7 +20,7 @@ import numpy as np
 
 from sptrack._random import as_key, normal, uniform
 from sptrack._typing import Array, Key, check_number
-from sptrack.devices.device import bounds
+from sptrack.devices.device import within_bounds
 from sptrack.pulses.apply import check_device, check_weight, one_pulse
 from sptrack.pulses.shown import show
 
@@ -199,7 +199,7 @@ def _at_once(carry, start, length, rises, *, key, device, kept, stochastic):
         mean, std = device.cyclic_law(hidden, length - 1, rises)
         if std is not None:
             mean = mean + std * normal(step_key, "noise of many pulses", hidden)
-        hidden = jnp.clip(mean, *bounds(device)).astype(hidden.dtype)
+        hidden = within_bounds(device, mean.astype(hidden.dtype))
         total = kept(total, last - 1, hidden)
     hidden = one_pulse(step_key, device, hidden, rises if length % 2 else rises ^ True)
     return hidden, kept(total, last, hidden)

@@ -50,9 +50,9 @@ class AffineDevice(PulsedDevice):
 
         Where a linear step would change its sign inside the bounds, there is no step beyond.
         """
-        q_up = jnp.maximum(self.up - self.up_slope * w, 0)
-        q_down = jnp.maximum(self.down + self.down_slope * w, 0)
-        return q_up, q_down
+        q_up = self.up - self.up_slope * w
+        q_down = self.down + self.down_slope * w
+        return jnp.where(q_up < 0, 0, q_up), jnp.where(q_down < 0, 0, q_down)
 
     def symmetric_point(self) -> Array:
         """w* = (up - down) / (up_slope + down_slope).

@@ -171,6 +171,13 @@ def bounds(device: Any) -> tuple[Array, Array]:
     return jnp.asarray(-jnp.inf), jnp.asarray(jnp.inf)
 
 
+def within_bounds(device: Any, w: Array) -> Array:
+    """`w` clipped to the bounds; NaN stays NaN. Two selects: cheaper than `jnp.clip` on a CPU."""
+    low, high = bounds(device)
+    w = jnp.where(w < low, low, w).astype(w.dtype)
+    return jnp.where(w > high, high, w).astype(w.dtype)
+
+
 def symmetric_point(device: Any) -> Array:
     """Where up and down pulses have the same mean step, G(w) = 0; NaN where a cell has none.
 

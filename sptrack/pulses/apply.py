@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from sptrack._random import as_key, normal
 from sptrack._typing import Array, Key
-from sptrack.devices.device import bounds
+from sptrack.devices.device import within_bounds
 
 METHODS = ("exact", "aggregate", "mean")
 _GROUPS = 8  # steps that "aggregate" takes on a device without a closed form
@@ -130,8 +130,7 @@ def one_pulse(key: Key, device: Any, w: Array, rises: Array, count: Any = 1) -> 
     if std_up is not None and std_down is not None:
         std = jnp.where(rises, std_up, std_down) * jnp.sqrt(jnp.asarray(count, w.dtype))
         step = step + std * normal(key, "cycle noise", w)
-    low, high = bounds(device)
-    return jnp.clip(w + device.dw_min * step, low, high).astype(w.dtype)
+    return within_bounds(device, (w + device.dw_min * step).astype(w.dtype))
 
 
 def mean_update(device: Any, w: Array, dw: Array) -> Array:
@@ -147,9 +146,8 @@ def mean_update(device: Any, w: Array, dw: Array) -> Array:
       0.55
     """
     q_up, q_down = device.response(w)
-    low, high = bounds(device)
     moved = w + dw * jnp.where(dw >= 0, q_up, q_down)
-    return jnp.clip(moved, low, high).astype(w.dtype)
+    return within_bounds(device, moved.astype(w.dtype))
 
 
 def one_at_a_time(
@@ -173,8 +171,7 @@ def _from_law(key: Key, device: Any, w: Array, counts: Array) -> Array:
     mean, std = device.pulse_law(w, counts)
     if std is not None:
         mean = mean + std * normal(key, "cycle noise", w)
-    low, high = bounds(device)
-    return jnp.where(counts == 0, w, jnp.clip(mean, low, high)).astype(w.dtype)
+    return jnp.where(counts == 0, w, within_bounds(device, mean.astype(w.dtype)))
 
 
 def _in_groups(key: Key, device: Any, w: Array, counts: Array) -> Array:
