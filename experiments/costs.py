@@ -3,7 +3,7 @@
     python -m experiments.costs --help
 
 Time, digital storage, memory traffic and operations of `spt.costs` for the published settings
-(N = 512, n_s = 2, 5 pulses), against `published/cost_formulas.csv`; then all algorithms on the
+(N = 512, n_s = 2, 5 pulses), against `reference/cost_formulas.csv`; then all algorithms on the
 array that you describe.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 import sptrack as spt
 from experiments import tables
 
-PUBLISHED = Path(__file__).parent / "published" / "cost_formulas.csv"
+PUBLISHED = Path(__file__).parent / "reference" / "cost_formulas.csv"
 NAMES = {  # row of the published table: our name, and what differs from the default array
     "in-memory SGD": ("analog_sgd", {}),
     "TTv2": ("ttv2", {}),
