@@ -2,7 +2,7 @@
 
 COMMANDS = {
     "quickstart": "six algorithms on cells with unknown symmetric points; minutes on digits",
-    "theory": "zero-shifting, convergence and filter beside their closed forms; four minutes",
+    "theory": "zero-shifting, convergence and filter beside their closed forms; two minutes",
     "costs": "time, digital storage and operations of one update by algorithm; a second",
     "benchmark": "time of one training step, E-RIDER beside digital SGD; a minute",
 }

@@ -65,6 +65,7 @@ def run(config: Config) -> list[dict[str, Any]]:
     if config.most_steps < STEPS[1]:
         raise SystemExit(f"--most-steps must be at least {STEPS[1]}, got {config.most_steps}.")
     key = spt.random.fast_key(config.seed)
+    manifest = spt.results.manifest({"config": dataclasses.asdict(config)}, seed=key)
     dw_mins = DW_MINS[2:] if config.smoke else DW_MINS
     steps = [k for k in STEPS if k <= config.most_steps]
 
@@ -74,9 +75,7 @@ def run(config: Config) -> list[dict[str, Any]]:
     print(tables.text([_floor(r) for r in floors]))
 
     metric, by_seed = convergence_rows(key, steps, config.seeds, config.cells)
-    print(
-        f"\nE_K, {config.seeds} seeds of {config.cells} cells; in brackets the reference runs, one seed each"
-    )
+    print(f"\nE_K, {config.seeds} seeds of {config.cells} cells; in brackets one run of reference")
     print(tables.text(_metric_table(metric, by_seed, steps)))
     bound = next(r["bound"] for r in metric if r["bound"] is not None)
     print(f"RIDER on an ideal W array can't fall below {bound:.4f}, whatever K.")
@@ -91,7 +90,7 @@ def run(config: Config) -> list[dict[str, Any]]:
         )
 
     rows = shift + metric + response
-    write(config, rows)
+    write(config.out, rows, manifest)
     return rows
 
 
@@ -128,14 +127,13 @@ def _metric_table(rows: list[dict[str, Any]], by_seed: dict, steps: list[int]) -
     return table
 
 
-def write(config: Config, rows: list[dict[str, Any]]) -> None:
+def write(folder: Path, rows: list[dict[str, Any]], manifest: dict[str, Any]) -> None:
     """theory.csv, theory.png and manifest.json."""
-    config.out.mkdir(parents=True, exist_ok=True)
-    manifest = spt.results.manifest({"config": dataclasses.asdict(config)}, seed=config.seed)
-    tables.write_csv(rows, config.out / "theory.csv")
-    draw(rows, config.out / "theory.png")
+    folder.mkdir(parents=True, exist_ok=True)
+    tables.write_csv(rows, folder / "theory.csv")
+    draw(rows, folder / "theory.png")
     ended = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    spt.results.save_manifest(manifest | {"ended": ended}, config.out / "manifest.json")
+    spt.results.save_manifest(manifest | {"ended": ended}, folder / "manifest.json")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -29,7 +29,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     for ax in axes.flat:
         ax.grid(True, alpha=0.25)
         ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(frameon=False, fontsize=9)
+        ax.legend(edgecolor="none", framealpha=0.8, fontsize=9)
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
