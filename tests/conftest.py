@@ -1,7 +1,7 @@
 """What holds in every test: keys are used once, shapes match, warnings are errors, no display.
 
-Compiled programs are kept beside pytest's own cache: most of the time of these tests is compilation,
-and workers, subprocesses and the next run share it.
+Compiled programs are kept beside pytest's own cache: most of the time of these tests is
+compilation, and workers, subprocesses and the next run share it.
 """
 
 import os
@@ -9,8 +9,10 @@ import pathlib
 import zlib
 
 os.environ.setdefault("MPLBACKEND", "Agg")
-_PROGRAMS = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax"
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_PROGRAMS))
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR",
+    str(pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax"),
+)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
