@@ -61,6 +61,7 @@ from sptrack.optimizers import (
     two_stage,
 )
 from sptrack.pulses import Factors, PulseTrain, analog_update, apply_pulses, coincidence_update
+from sptrack.sweep import SweepInterrupted, sweep
 from sptrack.transforms import apply_device, chop, low_pass
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ __all__ = [
     "ResidualState",
     "SoftBounds",
     "SoftBoundsReference",
+    "SweepInterrupted",
     "ZeroShiftResult",
     "agad",
     "analog_sgd",
@@ -122,6 +124,7 @@ __all__ = [
     "sample_device",
     "simulate",
     "slope_at_symmetric_point",
+    "sweep",
     "symmetric_part",
     "symmetric_point",
     "theory",

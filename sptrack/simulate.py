@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sptrack._progress import bar
 from sptrack._typing import Array, PyTree
 
 __all__ = ["run"]
@@ -67,23 +68,11 @@ def run(
     compiled = jax.jit(chunk, donate_argnums=0)
     state = jax.tree.map(lambda x: jnp.array(x, copy=True), state)  # ours, so it can be donated
     records = []
-    for outer in _bar(outer_steps, progress):
-        state, kept = compiled(state, jnp.asarray(outer * inner_steps, jnp.int32), data)
-        records.append(jax.device_get(kept))
+    with bar(outer_steps, progress) as shown:
+        for outer in range(outer_steps):
+            state, kept = compiled(state, jnp.asarray(outer * inner_steps, jnp.int32), data)
+            records.append(jax.device_get(kept))
+            shown.update(1)
     if record is None:
         return state, None
     return state, jax.tree.map(lambda *xs: np.stack(xs), *records)
-
-
-def _bar(length: int, progress: bool | str):
-    """range(length), with a progress bar where one is wanted and can be seen."""
-    if not progress:
-        return range(length)
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        raise ImportError(
-            "progress=True needs tqdm: pip install 'sptrack[progress]', or pass progress=False."
-        ) from None
-    title = progress if isinstance(progress, str) else None
-    return tqdm(range(length), desc=title, disable=None)

@@ -13,7 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FILES = [*MODULES, *sorted(ROOT.glob("experiments/**/*.py"))]
 
 LAYERS = (
-    ("_typing", "_random", "_files", "random"),
+    ("_typing", "_random", "_files", "_progress", "random"),
     ("devices",),
     ("pulses", "periphery"),
     ("calibration", "theory", "costs"),

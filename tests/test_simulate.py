@@ -118,11 +118,11 @@ def test_a_misspelt_argument_is_refused():
 
 
 @pytest.mark.parametrize("progress", [True, "training"])
-def test_progress_is_silent_without_a_terminal(capfd, progress):
+def test_progress_is_silent_without_a_terminal(capsys, progress):
     spt.simulate.run(
         lambda x, t, data: x + 1, jnp.zeros(1), outer_steps=2, inner_steps=1, progress=progress
     )
-    assert capfd.readouterr() == ("", "")
+    assert capsys.readouterr() == ("", "")
 
 
 def test_progress_shows_its_title_on_a_terminal(capsys, monkeypatch):

@@ -128,18 +128,19 @@ def save(dataset: xarray.Dataset, path: str | os.PathLike) -> None:
 
 
 def load(path: str | os.PathLike) -> xarray.Dataset:
-    """Read a dataset that `save` wrote, into memory.
+    """Read a dataset that `save` wrote, or the store of a sweep, finished or not.
 
     Args:
-        path: the NetCDF file.
+        path: the NetCDF file, or the folder of a zarr store.
 
     Returns:
-        The dataset; the file is closed again.
+        The dataset. A file is read into memory and closed; the variables of a store are read
+        when they are used, so it may be larger than memory.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no NetCDF file, or damaged.
-        ImportError: xarray, h5netcdf or h5py is not installed.
+        ValueError: the file is no NetCDF file or zarr store, or damaged.
+        ImportError: xarray, h5netcdf, h5py or zarr is not installed.
 
     Example:
         >>> spt.results.load("no_such_run.nc")
@@ -147,6 +148,8 @@ def load(path: str | os.PathLike) -> xarray.Dataset:
         ...
         FileNotFoundError: no results at no_such_run.nc
     """
+    if Path(path).is_dir():
+        return _open_store(Path(path))
     xr = _import_xarray(*_NETCDF)
     if not Path(path).is_file():
         raise FileNotFoundError(f"no results at {path}")
@@ -156,6 +159,23 @@ def load(path: str | os.PathLike) -> xarray.Dataset:
             return dataset.load()
     except (OSError, KeyError) as error:
         raise ValueError(f"{path} is not a whole NetCDF file: {error}") from error
+
+
+def _open_store(path: Path) -> xarray.Dataset:
+    """A zarr group; fill values are results like others, text is text of fixed length."""
+    xr = _import_xarray("zarr")
+    try:
+        dataset = xr.open_zarr(
+            path, chunks=None, mask_and_scale=False, decode_times=False, decode_timedelta=False
+        )
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not a zarr store: {error}") from error
+    text = {
+        name: (variable.dims, np.array(variable.values.tolist()), variable.attrs)
+        for name, variable in dataset.coords.items()
+        if variable.dtype.kind in "OT"
+    }
+    return dataset.assign_coords(text)
 
 
 def _import_xarray(*others: str) -> Any:
