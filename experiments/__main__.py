@@ -2,6 +2,7 @@
 
 COMMANDS = {
     "quickstart": "six algorithms on cells with unknown symmetric points; minutes on digits",
+    "algorithms": "all algorithms on cells with known and unknown symmetric points; ten minutes",
     "theory": "zero-shifting, convergence and filter beside their closed forms; two minutes",
     "costs": "time, digital storage and operations of one update by algorithm; a second",
     "benchmark": "time of one training step, E-RIDER beside digital SGD; a minute",

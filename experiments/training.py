@@ -16,6 +16,14 @@ from flax import nnx
 
 import sptrack as spt
 
+UNITS = {  # of what is recorded: unit and long name
+    "test_accuracy": ("1", "test accuracy"),
+    "train_loss": ("nat", "training loss"),
+    "sp_rms_error": ("weight", "RMS error of the symmetric point"),
+    "pulses_calibration": ("pulse/cell", "calibration pulses"),
+    "pulses_training": ("pulse/cell", "training pulses"),
+    "pulses_transfer": ("pulse/cell", "transfer pulses"),
+}
 ACTIVATIONS = {"tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu}
 
 
@@ -91,6 +99,12 @@ def falling(rate: float, factor: float, config: TrainConfig, dataset: Any) -> op
     """A rate that falls once, by `factor`, after `decay_at` of the run."""
     total = config.epochs * steps_per_epoch(config, dataset)
     return optax.piecewise_constant_schedule(rate, {int(total * config.decay_at): factor})
+
+
+def member_keys(seeds: Any, *, fast_random: bool) -> Any:
+    """One key per seed, which depends on nothing but the seed."""
+    root = (spt.random.fast_key if fast_random else jax.random.key)(0)
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(root, jnp.asarray(seeds))
 
 
 def train_population(

@@ -76,6 +76,9 @@ def test_interruption_keeps_what_finished(tmp_path, fake_training, monkeypatch, 
     assert "digital_sgd, frozen" in capsys.readouterr().out
     with (tmp_path / "quickstart.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 2
+    monkeypatch.setattr(quickstart, "train_population", train)
+    command(tmp_path, "--resume")
+    assert len(fake_training) == len(quickstart.ALGORITHMS)  # the first two were not done again
 
 
 @pytest.mark.parametrize(

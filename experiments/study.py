@@ -1,0 +1,105 @@
+"""Studies made of parts: each part's records are kept as it finishes, and found again.
+
+A study is a folder with `manifest.json` and, under `parts/`, one file of arrays per finished part.
+An interruption loses only the part that was running; with `resume` finished parts are not done
+again. A folder that holds another configuration is refused.
+"""
+
+import datetime
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import sptrack as spt
+from sptrack._files import write_whole
+
+Records = dict[str, np.ndarray]
+FREE = ("out", "overwrite", "resume")  # flags that change no result
+
+
+def collect(
+    folder: Path,
+    parts: Mapping[str, Callable[[], Records]],
+    manifest: dict[str, Any],
+    publish: Callable[[dict[str, Records]], None],
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> dict[str, Records]:
+    """Does the parts one after the other and publishes what there is after each.
+
+    Args:
+      folder: where the study lives.
+      parts: name -> what makes the part's records.
+      manifest: of the whole study, as `spt.results.manifest` gives it for {"config": ..., ...}.
+      publish: gets the records of all parts so far, by name; writes tables and figures.
+      resume: whether finished parts of an earlier run are taken from `folder`.
+      overwrite: whether results of another configuration in `folder` are dropped.
+
+    Returns:
+      The records of all parts, by name.
+
+    Raises:
+      SystemExit: if the folder holds another configuration; with code 130 on Ctrl-C.
+    """
+    open_folder(folder, manifest, overwrite=overwrite, resume=resume)
+    finished: dict[str, Records] = {}
+    try:
+        for name, make in parts.items():
+            path = folder / "parts" / f"{name}.npz"
+            known = resume and path.exists()
+            finished[name] = _load(path) if known else make()
+            if not known:
+                _save(finished[name], path)
+            publish(finished)
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            spt.results.save_manifest(manifest | {"ended": now}, folder / "manifest.json")
+    except KeyboardInterrupt:
+        kept = ", ".join(finished) or "nothing yet"
+        print(f"\nInterrupted. Finished and kept in {folder}: {kept}. Go on with --resume.")
+        raise SystemExit(130) from None
+    return finished
+
+
+def open_folder(folder: Path, manifest: dict[str, Any], *, overwrite: bool, resume: bool) -> None:
+    """Makes the folder; refuses one with another configuration, or drops that one's parts."""
+    if resume and overwrite:
+        raise SystemExit("--resume keeps finished parts and --overwrite drops them: give one.")
+    old, parts = folder / "manifest.json", folder / "parts"
+    if old.exists():
+        known, ours = _settings(json.loads(old.read_text())), _settings(manifest)
+        changed = ", ".join(sorted(k for k in {*known, *ours} if known.get(k) != ours.get(k)))
+        if changed and not overwrite:
+            raise SystemExit(
+                f"{folder} holds results of another configuration (different: {changed}). "
+                "Choose another --out, or replace them with --overwrite."
+            )
+        if changed:
+            for part in parts.glob("*.npz"):
+                part.unlink()
+    parts.mkdir(parents=True, exist_ok=True)
+    # From now on the folder is this configuration's, even if the first part never ends.
+    spt.results.save_manifest(manifest, old)
+
+
+def _settings(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What decides the results: flags by name, and everything else that was configured."""
+    config = json.loads(spt.results.canonical_json(manifest["config"]))
+    flags = {k: v for k, v in config.pop("config").items() if k not in FREE}
+    return flags | config
+
+
+def _save(records: Records, path: Path) -> None:
+    def write(new: Path) -> None:
+        with new.open("wb") as file:
+            np.savez(file, **records)  # pyright: ignore[reportArgumentType]
+
+    write_whole(path, write)
+
+
+def _load(path: Path) -> Records:
+    with np.load(path) as file:
+        return dict(file)

@@ -1,0 +1,83 @@
+"""Studies keep finished parts, find them again, and refuse another configuration."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments import study
+
+
+def manifest(**flags):
+    return {"config": {"config": {"out": "x", "resume": False, "rate": 0.1} | flags, "net": [4, 2]}}
+
+
+class Work:
+    """Two parts that count how often they are done; the second may be interrupted."""
+
+    def __init__(self, interrupt=False):
+        self.done, self.published, self.interrupt = [], [], interrupt
+
+    def part(self, name, value):
+        def make():
+            if self.interrupt and name == "b":
+                raise KeyboardInterrupt
+            self.done.append(name)
+            return {"x": np.array([[value]])}
+
+        return make
+
+    def collect(self, folder, flags=None, **options):
+        parts = {"a": self.part("a", 1.0), "b": self.part("b", 2.0)}
+
+        def publish(records):
+            self.published.append({name: float(r["x"][0, 0]) for name, r in records.items()})
+
+        return study.collect(folder, parts, manifest(**(flags or {})), publish, **options)
+
+
+def test_results_are_published_after_every_part(tmp_path):
+    work = Work()
+    work.collect(tmp_path)
+    assert work.published == [{"a": 1.0}, {"a": 1.0, "b": 2.0}]
+    assert "ended" in json.loads((tmp_path / "manifest.json").read_text())
+
+
+def test_an_interrupted_study_resumes_where_it_stopped(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        Work(interrupt=True).collect(tmp_path)
+    assert stop.value.code == 130
+    assert "kept in" in capsys.readouterr().out
+    again = Work()
+    records = again.collect(tmp_path, {"resume": True}, resume=True)
+    assert again.done == ["b"]
+    np.testing.assert_array_equal(records["a"]["x"], [[1.0]])
+    twice = Work()
+    twice.collect(tmp_path, resume=True)
+    assert twice.done == []
+
+
+def test_without_resume_everything_is_done_again(tmp_path):
+    Work().collect(tmp_path)
+    again = Work()
+    again.collect(tmp_path)
+    assert again.done == ["a", "b"]
+
+
+@pytest.mark.parametrize("options", [{}, {"resume": True}])
+def test_another_configuration_is_refused_and_nothing_lost(tmp_path, options):
+    Work().collect(tmp_path)
+    other = Work()
+    with pytest.raises(SystemExit, match=r"different: rate.*--overwrite"):
+        other.collect(tmp_path, {"rate": 0.2}, **options)
+    assert other.done == []
+    assert sorted(p.name for p in (tmp_path / "parts").iterdir()) == ["a.npz", "b.npz"]
+
+
+def test_overwrite_drops_the_parts_of_the_other_configuration(tmp_path):
+    Work().collect(tmp_path)
+    with pytest.raises(SystemExit):
+        Work(interrupt=True).collect(tmp_path, {"rate": 0.2}, overwrite=True)
+    assert [p.name for p in (tmp_path / "parts").iterdir()] == ["a.npz"]
+    with pytest.raises(SystemExit, match="give one"):
+        Work().collect(tmp_path, resume=True, overwrite=True)
