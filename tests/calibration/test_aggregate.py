@@ -195,7 +195,7 @@ def test_single_precision_is_enough_for_any_step():
 
 
 def published_pulses():
-    path = pathlib.Path(__file__).parents[1] / "data" / "figure_1b_pulses.csv"
+    path = pathlib.Path(__file__).parents[2] / "experiments" / "reference" / "figure_1b_pulses.csv"
     with path.open() as file:
         return {
             float(row["dw_min"]): int(row["smallest_N_on_grid_mine"])

@@ -80,7 +80,7 @@ def test_acceptance_04_stationary_variance(key, dw_min):
 
 def published_offsets():
     """Offsets of arXiv 2602.21321, Fig. 1a: {N: (mean, std)}, estimate minus truth."""
-    path = pathlib.Path(__file__).parents[1] / "data" / "figure_1a_offsets.csv"
+    path = pathlib.Path(__file__).parents[2] / "experiments" / "reference" / "figure_1a_offsets.csv"
     with path.open() as file:
         return {
             int(row["N"]): (
