@@ -7,6 +7,7 @@
 2. E_K, the convergence metric of Theorem 3.7, against K for RIDER, residual learning with the true
    symmetric points and E-RIDER, on an ideal W array and on one like P, with RIDER's lower bound.
 3. The frequency response of the filter that tracks symmetric points (Lemma 3.10).
+4. The same algorithms with pulses and a real W array: where W, P and Q end (a table only).
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ import numpy as np
 import sptrack as spt
 from experiments import tables
 from experiments.theory_figure import draw
+from experiments.theory_pulsed import pulsed_table
 from experiments.theory_runs import (
     ALGORITHMS,
     W_ARRAYS,
@@ -45,6 +47,7 @@ class Config:
       cells: cells per run of it.
       zero_shift_cells: cells per run of stochastic zero-shifting.
       most_steps: largest K of the convergence metric, at least 3162.
+      pulsed_steps: steps of the pulsed runs; the reference has 40 000.
       seed: root of all random numbers.
       smoke: a run of a few seconds, to see that everything works.
     """
@@ -54,6 +57,7 @@ class Config:
     cells: int = 200
     zero_shift_cells: int = 2000
     most_steps: int = 100_000
+    pulsed_steps: int = 40_000
     seed: int = 0
     smoke: bool = False
 
@@ -88,6 +92,10 @@ def run(config: Config) -> list[dict[str, Any]]:
         print(
             f"  p = {chop_prob}, eta = {eta}: {float(left):.2g} of a chopped signal's power passes"
         )
+
+    pulses = pulsed_table(key, config.seeds, 2 * config.cells, config.pulsed_steps)
+    print("\nPulses and a real W array: mean ± std over seeds, in brackets one run of reference")
+    print(tables.text(pulses))
 
     rows = shift + metric + response
     write(config.out, rows, manifest)
@@ -143,7 +151,7 @@ def main(arguments: list[str] | None = None) -> None:
     config = tyro.cli(Config, args=arguments, prog="python -m experiments.theory")
     if config.smoke:
         config = dataclasses.replace(
-            config, seeds=2, cells=20, zero_shift_cells=50, most_steps=STEPS[1]
+            config, seeds=2, cells=20, zero_shift_cells=50, most_steps=STEPS[1], pulsed_steps=100
         )
     run(config)
     print(f"Results: {config.out}/theory.csv, .png, manifest.json", file=sys.stderr)

@@ -10,6 +10,7 @@ import pytest
 
 import sptrack as spt
 from experiments import theory
+from experiments.theory_pulsed import QUANTITIES, pulsed, reference_runs
 from experiments.theory_runs import convergence, filter_rows, slope, zero_shift_rows
 
 STEPS = (1000, 10_000)
@@ -57,6 +58,22 @@ def test_acceptance_11_values(metric):
             assert abs(known["ideal", name, k] - values.mean()) < 4.5 * values.std(ddof=1)
 
 
+@pytest.mark.parametrize(("name", "p"), [("RIDER", ""), ("E-RIDER_Qtilde", "0.1")])
+def test_pulsed_runs_agree_with_the_reference(name, p):
+    """All five quantities: within 4.5 standard deviations of a run, and 5 % for pulses' order.
+
+    On a real W array RIDER's W ends at W's own symmetric points, 0.29 away on average; with the
+    chopper it stays near the optimum.
+    """
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(spt.random.fast_key(3), jnp.arange(6))
+    values = np.asarray(pulsed(keys, float(p or 0), name=name, steps=40_000, cells=400), float)
+    known = next(run for run in reference_runs() if (run["algorithm"], run["p"]) == (name, p))
+    for quantity, runs in zip(QUANTITIES, values.T, strict=True):
+        gap = abs(runs.mean() - float(known[quantity]))
+        assert gap < 4.5 * runs.std(ddof=1) + 0.05 * runs.mean(), quantity
+    assert (values[:, 0].mean() > 0.25) == (name == "RIDER")
+
+
 def test_zero_shift_rows_agree_with_theory():
     """Every stochastic point within 4.5 standard errors; cyclic ones to rounding."""
     for row in zero_shift_rows(spt.random.fast_key(0), (0.1,), 300):
@@ -93,6 +110,7 @@ def test_the_command_leaves_table_figure_and_manifest(tmp_path, monkeypatch, cap
     shift += [theory_row("floor", s, 0.1, bound=1.0) for s in ("stochastic", "cyclic")]
     monkeypatch.setattr(theory, "zero_shift_rows", lambda *_: shift)
     monkeypatch.setattr(theory, "convergence_rows", fake_metric)
+    monkeypatch.setattr(theory, "pulsed_table", lambda *_: [{"algorithm": "erider", "p": 0.1}])
     monkeypatch.setattr(theory, "filter_rows", lambda etas: [theory_row("filter", "eta=0.1", 0.1)])
     theory.main(["--out", str(tmp_path), "--seeds", "3"])
     with (tmp_path / "theory.csv").open() as file:

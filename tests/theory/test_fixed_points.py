@@ -97,6 +97,42 @@ def test_acceptance_10_rider_landing_point(key):
     assert squares[0.1][0] > 0.005 and squares[0.1][1] < 0.02
 
 
+def test_the_floor_is_proportional_to_the_pulse_size(key):
+    """With |alpha g| < dw_min an increment is one pulse or none: E step^2 = alpha E|g| dw_min.
+
+    Around an optimum at w* (a = 1, F = 1) that gives E (w - w*)^2 = dw_min / 2 times
+    E|g| / (mu + E|g|), plus O(alpha), however small alpha is: the floor Theta(dw_min). The law is
+    taken for normal, in E|g| = sqrt(2/pi) (sigma^2 + E (w - w*)^2)^(1/2): some percent.
+    """
+    sigma, alpha = 0.1, 0.01
+
+    def floor(dw_min):
+        square = 0.0
+        for _ in range(20):
+            magnitude = np.sqrt(2 / np.pi * (sigma**2 + square))
+            square = dw_min / 2 * magnitude / (1 + magnitude)
+        return square
+
+    @jax.jit
+    def run(dw_min):
+        tx = spt.analog_sgd(alpha, weight_spec=spt.LinearResponse(dw_min=dw_min), key=key)
+        noise_key = jax.random.fold_in(key, 1)
+
+        def step(carry, count):
+            params, state, total = carry
+            noise = sigma * jax.random.normal(jax.random.fold_in(noise_key, count), (CELLS,))
+            updates, state = tx.update(params + noise, state, params)
+            params = optax.apply_updates(params, updates)
+            late = (2 * count >= STEPS) / (STEPS / 2)
+            return (params, state, total + late * jnp.mean(params**2)), None
+
+        start = jnp.zeros(CELLS)
+        return jax.lax.scan(step, (start, tx.init(start), 0.0), jnp.arange(STEPS))[0][2]
+
+    for dw_min in (0.03, 0.006):
+        assert float(run(dw_min)) == pytest.approx(floor(dw_min), rel=0.03)
+
+
 def device_of(**options):
     return spt.sample_device(jax.random.key(0), spt.LinearResponse(**options), (3,))
 
