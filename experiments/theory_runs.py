@@ -73,21 +73,29 @@ def _stochastic(key: Any, dw_min: float, cells: int) -> list[dict[str, Any]]:
     squares = np.asarray((trace - 0.25) ** 2, float)
     one = jax.tree.map(lambda x: x if x.ndim == 0 else x[:1], device)
     low, high = jnp.full(1, min(START, trace.min())), jnp.full(1, trace.max())
-    constants = theory.response_constants(one, low, high)
-    rows = []
-    for index in _points(len(squares)):
-        n, now = (index + 1) * every, squares[index]
-        rows.append(
-            row(
-                "stochastic",
-                f"dw_min={dw_min:g}",
-                n,
-                now.mean(),
-                standard_error=now.std(ddof=1) / np.sqrt(cells),
-                theory=theory.stochastic_moments(one, start[:1], n).second[0],
-                bound=theory.stochastic_error_bound(one, start[:1], n, constants)[0],
-            )
+    indices = _points(len(squares))
+    counts = (indices + 1) * every
+
+    @jax.jit
+    def exact_and_bounds(counts):
+        constants = theory.response_constants(one, low, high)
+        moments = jax.vmap(lambda n: theory.stochastic_moments(one, start[:1], n).second[0])
+        bound = jax.vmap(lambda n: theory.stochastic_error_bound(one, start[:1], n, constants)[0])
+        return moments(counts), bound(counts), theory.stationary_variance(one)[0]
+
+    exact, bounds, limit = exact_and_bounds(jnp.append(jnp.asarray(counts), 100 * pulses))
+    rows = [
+        row(
+            "stochastic",
+            f"dw_min={dw_min:g}",
+            n,
+            now.mean(),
+            standard_error=now.std(ddof=1) / np.sqrt(cells),
+            theory=exact[i],
+            bound=bounds[i],
         )
+        for i, (n, now) in enumerate(zip(counts, squares[indices], strict=True))
+    ]
     late = squares[len(squares) // 2 :].mean(axis=0)  # one time average per cell
     floor = row(
         "floor",
@@ -95,8 +103,8 @@ def _stochastic(key: Any, dw_min: float, cells: int) -> list[dict[str, Any]]:
         dw_min,
         late.mean(),
         standard_error=late.std(ddof=1) / np.sqrt(cells),
-        theory=theory.stationary_variance(one)[0],
-        bound=theory.stochastic_error_bound(one, start[:1], 100 * pulses, constants)[0],
+        theory=limit,
+        bound=bounds[-1],
     )
     return [*rows, floor]
 
@@ -109,23 +117,25 @@ def _cyclic(key: Any, dw_min: float) -> list[dict[str, Any]]:
     run = jax.jit(spt.zero_shift, static_argnames=("num_pulses", "record_every"))
     trace = run(key, device, start, pulses, record_every=every).trace
     squares = np.asarray((trace[:, 0] - 0.25) ** 2, float)
-    end = theory.two_cycle(device).after_down
-    low, high = jnp.full(1, min(START, trace.min())), theory.two_cycle(device).after_up
-    constants = theory.response_constants(device, low, high)
-    contraction = theory.pair_contraction(device)
+    low = jnp.full(1, min(START, trace.min()))
+    indices = _points(len(squares))
+    counts = (indices + 1) * every
 
-    def bound(n):
-        return theory.cyclic_error_bound(device, start, n, constants)[0]
+    @jax.jit
+    def exact_and_bounds(counts):
+        end, top = theory.two_cycle(device).after_down, theory.two_cycle(device).after_up
+        constants = theory.response_constants(device, low, top)
+        contraction = theory.pair_contraction(device)
+        exact = jax.vmap(lambda n: (end - 0.25 + contraction ** (n // 2) * (start - end))[0] ** 2)
+        bound = jax.vmap(lambda n: theory.cyclic_error_bound(device, start, n, constants)[0])
+        return exact(counts), bound(counts)
 
-    rows = []
-    for index in _points(len(squares)):
-        n = (index + 1) * every
-        exact = (end - 0.25 + contraction ** (n // 2) * (start - end)) ** 2
-        rows.append(
-            row("cyclic", f"dw_min={dw_min:g}", n, squares[index], theory=exact[0], bound=bound(n))
-        )
-    limit = (end[0] - 0.25) ** 2
-    floor = row("floor", "cyclic", dw_min, squares[-1], theory=limit, bound=bound(100 * pulses))
+    exact, bounds = exact_and_bounds(jnp.append(jnp.asarray(counts), 100 * pulses))
+    rows = [
+        row("cyclic", f"dw_min={dw_min:g}", n, now, theory=exact[i], bound=bounds[i])
+        for i, (n, now) in enumerate(zip(counts, squares[indices], strict=True))
+    ]
+    floor = row("floor", "cyclic", dw_min, squares[-1], theory=exact[-1], bound=bounds[-1])
     return [*rows, floor]
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 
 from sptrack._typing import Array
@@ -82,7 +83,7 @@ def response_constants(
     low = jnp.asarray(bottom if low is None else low)
     high = jnp.asarray(top if high is None else high)
     for name, edge in (("low", low), ("high", high)):
-        if not isinstance(edge, Tracer) and not bool(jnp.all(jnp.isfinite(edge))):
+        if not isinstance(edge, Tracer) and not np.all(np.isfinite(edge)):
             raise ValueError(f"the device has no finite bounds: give the visited range ({name}).")
     point = symmetric_point(device)
 

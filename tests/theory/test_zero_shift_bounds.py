@@ -207,7 +207,8 @@ def test_an_infinite_range_is_refused():
         theory.response_constants(device)
     with pytest.raises(ValueError, match="points must be at least 2, got 1"):
         theory.response_constants(device, jnp.zeros(2), jnp.ones(2), points=1)
+    closed_over = jnp.ones(2)
     traced = jax.eval_shape(
-        functools.partial(theory.response_constants, device), *[jnp.ones(2)] * 2
+        lambda low: theory.response_constants(device, low, closed_over), jnp.zeros(2)
     )
     assert traced.l_q.shape == (2,)
