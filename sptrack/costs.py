@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 
 from sptrack._typing import Array, PyTree, number, spec
@@ -191,7 +192,7 @@ def pulse_energy(counts: Mapping[str, PyTree], energies: Any) -> dict[str, Array
 
     Args:
       counts: pulses by purpose, as `spt.pulse_counts` gives them; a purpose may hold a further
-        mapping, e.g. by direction.
+        mapping, e.g. by direction (as parts of `spt.pulse_details` are).
       energies: energy of one pulse: a number for all, or a mapping with the keys of `counts` to
         numbers or further mappings. In joule, or in whatever unit the result shall have.
 
@@ -246,10 +247,16 @@ def _cost(
     return UpdateCost(time, slots, reads, operations, storage, memory_bits)
 
 
+def _sum(counts: Any) -> Any:
+    """Of all cells, floating; NumPy's 64-bit integers (`spt.pulse_details`) are summed by NumPy."""
+    is_numpy = isinstance(counts, (np.ndarray, np.generic))
+    return np.sum(counts, dtype=float) if is_numpy else jnp.sum(counts, dtype=float)
+
+
 def _energy(tree: Any, energies: Any, path: tuple[str, ...]) -> Array:
     """Energy of one purpose; follows the table as deep as it goes."""
     if not isinstance(energies, Mapping):
-        total = sum(jnp.sum(leaf, dtype=float) for leaf in jax.tree.leaves(tree))
+        total = sum(_sum(leaf) for leaf in jax.tree.leaves(tree))
         return jnp.asarray(total * energies)
     if path[-1] not in energies:
         raise ValueError(

@@ -12,6 +12,7 @@ from sptrack.optimizers.inspect_state import (
     read_arrays,
     residual_symmetric_points,
 )
+from sptrack.optimizers.pulse_details import pulse_details, saturation_report
 from sptrack.optimizers.residual_learning import residual_learning
 from sptrack.optimizers.residual_state import ResidualState
 from sptrack.optimizers.rider import rider
@@ -30,10 +31,12 @@ __all__ = [
     "erider_released",
     "eval_params",
     "pulse_counts",
+    "pulse_details",
     "read_arrays",
     "residual_learning",
     "residual_symmetric_points",
     "rider",
+    "saturation_report",
     "tail_rate",
     "tiki_taka",
     "ttv2",

@@ -11,6 +11,8 @@ from sptrack.optimizers.digital_buffer import DEFAULT, DigitalBuffer
 from sptrack.optimizers.residual_training import residual_training
 from sptrack.optimizers.settings import Settings
 from sptrack.optimizers.starts import at_zero
+from sptrack.pulses import PulseTrain
+from sptrack.pulses.train import DEFAULT_TRAIN
 from sptrack.transforms.chop import chopper_period
 
 
@@ -27,6 +29,8 @@ def agad(
     buffer: DigitalBuffer | None = None,
     key: Key,
     method: str = "aggregate",
+    train: PulseTrain = DEFAULT_TRAIN,
+    count: str = "total",
 ) -> optax.GradientTransformationExtraArgs:
     """AGAD: c-TTv2 whose reference is P's own filtered past, held from one flip to the next.
 
@@ -61,6 +65,8 @@ def agad(
       buffer: a `DigitalBuffer`; None has its defaults.
       key: a JAX random key.
       method: "aggregate", "exact" or "mean", as in `spt.analog_update`.
+      train: a `PulseTrain`: how gradients that are `spt.Factors` become pulses.
+      count: what is counted of pulses, "total", "detailed" (`spt.pulse_details`) or "none".
 
     Returns:
       An optax gradient transformation; must be the last link of a chain.
@@ -92,6 +98,8 @@ def agad(
             buffer=DEFAULT if buffer is None else buffer,
             warm_up=True,
             method=method,
+            train=train,
+            count=count,
         ),
         key=key,
     )

@@ -3,11 +3,19 @@
 import optax
 
 from sptrack._typing import Key, ScalarOrSchedule, check_rate
+from sptrack.pulses import PulseTrain
+from sptrack.pulses.train import DEFAULT_TRAIN
 from sptrack.transforms.apply_device import apply_device
 
 
 def analog_sgd(
-    learning_rate: ScalarOrSchedule, *, weight_spec, key: Key, method: str = "aggregate"
+    learning_rate: ScalarOrSchedule,
+    *,
+    weight_spec,
+    key: Key,
+    method: str = "aggregate",
+    train: PulseTrain = DEFAULT_TRAIN,
+    count: str = "total",
 ) -> optax.GradientTransformationExtraArgs:
     """Analog SGD, W <- AU(W, -alpha g): a chain of `scale_by_learning_rate` and `apply_device`.
 
@@ -19,13 +27,15 @@ def analog_sgd(
       weight_spec: what the devices of the array are sampled from.
       key: a JAX random key.
       method: "aggregate", "exact" or "mean", as in `spt.analog_update`.
+      train: a `PulseTrain`: how gradients that are `spt.Factors` become pulses.
+      count: what is counted of pulses, "total", "detailed" (`spt.pulse_details`) or "none".
 
     Returns:
       An optax gradient transformation; must be the last link of a chain.
 
     Raises:
       TypeError: if `key` is no key or `weight_spec` no spec.
-      ValueError: if `learning_rate` is negative or `method` unknown.
+      ValueError: if `learning_rate` is negative or an option unknown.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, sptrack as spt
@@ -38,5 +48,5 @@ def analog_sgd(
     check_rate("analog_sgd", "learning_rate", learning_rate)
     return optax.chain(
         optax.scale_by_learning_rate(learning_rate),
-        apply_device(weight_spec, key=key, method=method),
+        apply_device(weight_spec, key=key, method=method, train=train, count=count),
     )

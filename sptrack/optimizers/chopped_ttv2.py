@@ -10,6 +10,8 @@ from sptrack.optimizers.digital_buffer import DEFAULT, DigitalBuffer
 from sptrack.optimizers.residual_training import residual_training
 from sptrack.optimizers.settings import Settings
 from sptrack.optimizers.starts import at_reference
+from sptrack.pulses import PulseTrain
+from sptrack.pulses.train import DEFAULT_TRAIN
 
 
 def chopped_ttv2(
@@ -27,6 +29,8 @@ def chopped_ttv2(
     buffer: DigitalBuffer | None = None,
     key: Key,
     method: str = "aggregate",
+    train: PulseTrain = DEFAULT_TRAIN,
+    count: str = "total",
 ) -> optax.GradientTransformationExtraArgs:
     """c-TTv2: TT-v2 with a sign c_j per column, so that P's offset averages out of the buffer.
 
@@ -63,6 +67,8 @@ def chopped_ttv2(
       buffer: a `DigitalBuffer`; None has its defaults.
       key: a JAX random key.
       method: "aggregate", "exact" or "mean", as in `spt.analog_update`.
+      train: a `PulseTrain`: how gradients that are `spt.Factors` become pulses.
+      count: what is counted of pulses, "total", "detailed" (`spt.pulse_details`) or "none".
 
     Returns:
       An optax gradient transformation; must be the last link of a chain.
@@ -94,6 +100,8 @@ def chopped_ttv2(
             transfer=transfer,
             buffer=DEFAULT if buffer is None else buffer,
             method=method,
+            train=train,
+            count=count,
         ),
         key=key,
     )

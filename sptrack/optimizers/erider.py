@@ -11,6 +11,8 @@ from sptrack.optimizers.digital_buffer import DigitalBuffer
 from sptrack.optimizers.residual_training import residual_training
 from sptrack.optimizers.settings import Settings, schedule
 from sptrack.optimizers.starts import at_first_read, at_zero
+from sptrack.pulses import PulseTrain
+from sptrack.pulses.train import DEFAULT_TRAIN
 
 
 def erider(
@@ -29,6 +31,8 @@ def erider(
     buffer: DigitalBuffer | None = None,
     key: Key,
     method: str = "aggregate",
+    train: PulseTrain = DEFAULT_TRAIN,
+    count: str = "total",
 ) -> optax.GradientTransformationExtraArgs:
     """E-RIDER: a chopper c moves the residual away from the symmetric point that Q tracks.
 
@@ -58,6 +62,8 @@ def erider(
       buffer: a `DigitalBuffer` in front of W; None is a default one with `transfer`, else none.
       key: a JAX random key.
       method: "aggregate", "exact" or "mean", as in `spt.analog_update`.
+      train: a `PulseTrain`: how gradients that are `spt.Factors` become pulses.
+      count: what is counted of pulses, "total", "detailed" (`spt.pulse_details`) or "none".
 
     Returns:
       An optax gradient transformation; must be the last link of a chain.
@@ -97,6 +103,8 @@ def erider(
             visible="stored",
             warm_up=True,
             method=method,
+            train=train,
+            count=count,
             **schedule(transfer, buffer),
         ),
         key=key,
@@ -117,6 +125,8 @@ def erider_released(
     buffer: DigitalBuffer | None = None,
     key: Key,
     method: str = "aggregate",
+    train: PulseTrain = DEFAULT_TRAIN,
+    count: str = "total",
 ) -> optax.GradientTransformationExtraArgs:
     """E-RIDER as the released experiments ran it: AGAD with the stored residual in the model.
 
@@ -146,6 +156,8 @@ def erider_released(
       buffer: a `DigitalBuffer`; None has its defaults.
       key: a JAX random key.
       method: "aggregate", "exact" or "mean", as in `spt.analog_update`.
+      train: a `PulseTrain`: how gradients that are `spt.Factors` become pulses.
+      count: what is counted of pulses, "total", "detailed" (`spt.pulse_details`) or "none".
 
     Returns:
       An optax gradient transformation; must be the last link of a chain.
@@ -176,6 +188,8 @@ def erider_released(
             visible="stored",
             warm_up=True,
             method=method,
+            train=train,
+            count=count,
             **schedule(DEFAULT if transfer is None else transfer, buffer),
         ),
         key=key,

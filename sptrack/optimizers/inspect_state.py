@@ -1,5 +1,6 @@
 """What can be read off an optimizer's state, however it is wrapped by optax."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,7 +9,8 @@ import optax
 
 from sptrack._typing import Array, PyTree
 from sptrack.transforms.analog_state import AnalogState
-from sptrack.transforms.arrays import array_symmetric_points, read
+from sptrack.transforms.arrays import ArrayState, array_symmetric_points, read
+from sptrack.transforms.counting import PulseCounter, total_pulses
 
 
 def read_arrays(state: Any) -> dict[str, PyTree]:
@@ -36,10 +38,10 @@ def read_arrays(state: Any) -> dict[str, PyTree]:
       >>> spt.read_arrays(tx.init({"w": jnp.ones(2)}))
       {'weight': {'w': Array([1., 1.], dtype=float32)}}
     """
-    return _merged(
+    return merged(
         [
             {name: read(array) for name, array in one.arrays().items()} | one.digital()
-            for one in _analog_states(state)
+            for one in analog_states(state)
         ]
     )
 
@@ -76,13 +78,11 @@ def eval_params(state: Any, params: PyTree, *, residual: bool = True) -> PyTree:
             return {"weight": one.effective_weights(residual)}
         return {"weight": read(one.arrays()["weight"])}
 
-    main = [one for one in _analog_states(state) if "weight" in one.arrays()]
+    main = [one for one in analog_states(state) if "weight" in one.arrays()]
     if not main:
         raise ValueError("there is no main array in this state; end with spt.apply_device(spec).")
-    effective = _merged([weights(one) for one in main])["weight"]
-    return jax.tree.map(
-        lambda w, p: p if _is_masked(w) else w, effective, params, is_leaf=_is_masked
-    )
+    effective = merged([weights(one) for one in main])["weight"]
+    return jax.tree.map(lambda w, p: p if is_masked(w) else w, effective, params, is_leaf=is_masked)
 
 
 def pulse_counts(state: Any) -> dict[str, PyTree]:
@@ -91,7 +91,7 @@ def pulse_counts(state: Any) -> dict[str, PyTree]:
     "calibration": zero-shifting of the residual array. "training": gradient pulses, on the array
     that sees gradients. "transfer": pulses on W of the algorithms that transfer to it. Attempted
     pulses are counted, on saturated and stuck cells too, modulo 2^32 per cell; with method "mean"
-    expected numbers. Programming of initial weights isn't counted.
+    expected numbers. Programming of initial weights isn't counted. `spt.pulse_details` has more.
 
     Args:
       state: state of an optimizer of sptrack, wrapped or not.
@@ -100,7 +100,8 @@ def pulse_counts(state: Any) -> dict[str, PyTree]:
       A dict from purpose to a tree of counts with the structure of the parameters.
 
     Raises:
-      ValueError: if there is no analog optimizer in the state, or two for one parameter.
+      ValueError: if there is no analog optimizer in the state, two for one parameter, or one with
+        count="none".
 
     Example:
       >>> import jax, jax.numpy as jnp, sptrack as spt
@@ -111,28 +112,76 @@ def pulse_counts(state: Any) -> dict[str, PyTree]:
       >>> print(spt.pulse_counts(state)["training"])
       [10 10]
     """
-    states = _analog_states(state)
-    found = _merged([{k: a.pulses for k, a in one.arrays().items()} for one in states])
+
+    def totals(array: ArrayState):
+        return jax.tree.map(total_pulses, counters_of(array), is_leaf=_is_counter)
+
+    training, transfer = pulses_by_purpose(state, totals)
+    return {
+        "calibration": calibration_pulses(state, training, jnp.full_like),
+        "training": training,
+        "transfer": transfer,
+    }
+
+
+def pulses_by_purpose(state: Any, of_array: Callable) -> tuple[PyTree, PyTree]:
+    """Trees of what was counted of gradient pulses and of transfer pulses.
+
+    Args:
+      state: state of an optimizer, wrapped or not.
+      of_array: (array) -> what was counted on it, a tree like the parameters whose leaves have +
+        and can be multiplied by 0.
+
+    Returns:
+      (training, transfer): of the last array, that sees gradients, and the sum over all others.
+    """
+    states = analog_states(state)
+    found = merged([{k: of_array(a) for k, a in one.arrays().items()} for one in states])
     # a state lists its arrays from W to the one that sees gradients; in a chain W comes last
     trees = [found[name] for name in sorted(found, key=lambda name: name != "weight")]
     if not trees:
         raise ValueError("there is no array in this state, only digital parts of an optimizer.")
 
     def of_cells(count):
-        """`count` of the pulses on all arrays of a parameter, W's first; masked where none are."""
+        """`count` of what is on all arrays of a parameter, W's first; masked where none are."""
 
         def at_leaf(*pulses):
-            present = [x for x in pulses if not _is_masked(x)]
+            present = [x for x in pulses if not is_masked(x)]
             return count(present) if present else optax.MaskedNode()
 
-        return jax.tree.map(at_leaf, *trees, is_leaf=_is_masked)
+        return jax.tree.map(at_leaf, *trees, is_leaf=is_masked)
 
-    zeros = of_cells(lambda pulses: jnp.zeros_like(pulses[-1]))
-    return {
-        "calibration": _calibration(states, zeros),
-        "training": of_cells(lambda pulses: pulses[-1]),
-        "transfer": of_cells(lambda pulses: sum(pulses[:-1], jnp.zeros_like(pulses[-1]))),
-    }
+    return (
+        of_cells(lambda pulses: pulses[-1]),
+        of_cells(lambda pulses: sum(pulses[:-1], 0 * pulses[-1])),
+    )
+
+
+def counters_of(array: ArrayState) -> PyTree:
+    """The array's counters of pulses, or an error if it has none."""
+    if array.pulses is None:
+        raise ValueError("pulses aren't counted: make the optimizer with count='total'.")
+    return array.pulses
+
+
+def calibration_pulses(state: Any, like: PyTree, full_like: Callable) -> PyTree:
+    """Pulses before training, a tree like `like`: `full_like(leaf, pulses)`, 0 without any."""
+    zeros = jax.tree.map(lambda leaf: full_like(leaf, 0), like)
+    parts = [
+        jax.tree.map(
+            lambda _, one=one: one.calibration_pulses, list(one.arrays().values())[-1].hidden
+        )
+        for one in analog_states(state)
+        if hasattr(one, "calibration_pulses")
+    ]
+    for part in parts:
+        zeros = jax.tree.map(
+            lambda a, b: a if is_masked(b) or is_masked(a) else full_like(a, b),
+            zeros,
+            part,
+            is_leaf=is_masked,
+        )
+    return zeros
 
 
 def residual_symmetric_points(state: Any) -> PyTree:
@@ -158,7 +207,7 @@ def residual_symmetric_points(state: Any) -> PyTree:
       >>> print(spt.optimizers.residual_symmetric_points(tx.init(jnp.zeros(2))))
       [0.25 0.25]
     """
-    arrays = [one.arrays() for one in _analog_states(state)]
+    arrays = [one.arrays() for one in analog_states(state)]
     parts = [
         {"symmetric point": array_symmetric_points(named["residual"])}
         for named in arrays
@@ -166,27 +215,11 @@ def residual_symmetric_points(state: Any) -> PyTree:
     ]
     if not parts:
         raise ValueError("no optimizer in this state has a residual array; analog_sgd has none.")
-    return _merged(parts)["symmetric point"]
+    return merged(parts)["symmetric point"]
 
 
-def _calibration(states: list[Any], zeros: PyTree) -> PyTree:
-    """Pulses before training, a tree like `zeros`."""
-    parts = [
-        jax.tree.map(
-            lambda x, one=one: jnp.full_like(x, one.calibration_pulses),
-            list(one.arrays().values())[-1].pulses,
-        )
-        for one in states
-        if hasattr(one, "calibration_pulses")
-    ]
-    for part in parts:
-        zeros = jax.tree.map(
-            lambda a, b: a if _is_masked(b) else b, zeros, part, is_leaf=_is_masked
-        )
-    return zeros
-
-
-def _analog_states(state: Any) -> list[Any]:
+def analog_states(state: Any) -> list[Any]:
+    """All states of links and optimizers of sptrack in `state`; an error if there are none."""
     found = _find(state)
     if not found:
         raise ValueError(
@@ -207,11 +240,16 @@ def _find(state: Any) -> list[Any]:
     return found + (_find(inner) if inner else [])
 
 
-def _is_masked(x: Any) -> bool:
+def _is_counter(x: Any) -> bool:
+    return isinstance(x, PulseCounter)
+
+
+def is_masked(x: Any) -> bool:
+    """Whether this is optax's mark of a parameter that belongs to another transformation."""
     return isinstance(x, optax.MaskedNode)
 
 
-def _merged(parts: list[dict[str, PyTree]]) -> dict[str, PyTree]:
+def merged(parts: list[dict[str, PyTree]]) -> dict[str, PyTree]:
     """Puts together what several optimizers hold for different leaves of one parameter tree."""
     merged = dict(parts[0])
     for part in parts[1:]:
@@ -222,11 +260,11 @@ def _merged(parts: list[dict[str, PyTree]]) -> dict[str, PyTree]:
 
 def _overlay(name: str, first: PyTree, second: PyTree) -> PyTree:
     def pick(a: Array, b: Array):
-        if not _is_masked(a) and not _is_masked(b):
+        if not is_masked(a) and not is_masked(b):
             raise ValueError(
                 f"two parts of the state hold {name!r} of the same parameter; look at their states "
                 "one by one, e.g. with optax.tree.get_all_with_path."
             )
-        return b if _is_masked(a) else a
+        return b if is_masked(a) else a
 
-    return jax.tree.map(pick, first, second, is_leaf=_is_masked)
+    return jax.tree.map(pick, first, second, is_leaf=is_masked)

@@ -10,6 +10,8 @@ from sptrack.optimizers.digital_buffer import DigitalBuffer
 from sptrack.optimizers.residual_training import residual_training
 from sptrack.optimizers.settings import Settings, schedule
 from sptrack.optimizers.starts import at_reference
+from sptrack.pulses import PulseTrain
+from sptrack.pulses.train import DEFAULT_TRAIN
 
 
 def residual_learning(
@@ -24,6 +26,8 @@ def residual_learning(
     buffer: DigitalBuffer | None = None,
     key: Key,
     method: str = "aggregate",
+    train: PulseTrain = DEFAULT_TRAIN,
+    count: str = "total",
 ) -> optax.GradientTransformationExtraArgs:
     """Residual learning: W_bar = W + gamma (P - R) with a fixed reference R.
 
@@ -45,6 +49,8 @@ def residual_learning(
         RLv2 is `buffer=spt.DigitalBuffer.rlv2()`, in both schedules.
       key: a JAX random key.
       method: "aggregate", "exact" or "mean", as in `spt.analog_update`.
+      train: a `PulseTrain`: how gradients that are `spt.Factors` become pulses.
+      count: what is counted of pulses, "total", "detailed" (`spt.pulse_details`) or "none".
 
     Returns:
       An optax gradient transformation; must be the last link of a chain.
@@ -70,6 +76,8 @@ def residual_learning(
         transfer_rate=transfer_rate,
         gamma=gamma,
         start=at_reference(reference),
-        settings=Settings(visible="stored", method=method, **schedule(transfer, buffer)),
+        settings=Settings(
+            visible="stored", method=method, train=train, count=count, **schedule(transfer, buffer)
+        ),
         key=key,
     )

@@ -29,6 +29,7 @@ class ResidualState(NamedTuple):
         gamma is known to be zero.
       gamma: weight of d in what the model sees; scalar.
       calibration_pulses: pulses per cell spent on finding the reference; scalar.
+      programming: how often Q~ was rewritten, if pulses are counted in detail; else None.
 
     Example:
       >>> import jax, jax.numpy as jnp, sptrack as spt
@@ -50,6 +51,7 @@ class ResidualState(NamedTuple):
     demodulated: PyTree | None
     gamma: Array
     calibration_pulses: Array
+    programming: PyTree | None = None
 
     def arrays(self) -> dict[str, ArrayState]:
         """W as "weight" and P as "residual"."""

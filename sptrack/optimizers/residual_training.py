@@ -34,6 +34,7 @@ from sptrack.optimizers.transfer import transfer
 from sptrack.transforms.apply_device import check_spec, difference
 from sptrack.transforms.arrays import ArrayState, init_array, relax_array, write
 from sptrack.transforms.chop import init_sign, value_at
+from sptrack.transforms.counting import init_rewrites
 
 
 def residual_training(
@@ -73,11 +74,11 @@ def residual_training(
     check_spec("weight_spec", weight_spec)
     check_rates(hyper)
     settings.check(has_chopper=chop_prob is not None)
-    root, method = as_key(key), settings.method
+    root, how = as_key(key), {"method": settings.method, "count": settings.count}
 
     def init(params) -> Any:
         zeros = jax.tree.map(jnp.zeros_like, params)
-        residual = init_array(purpose_key(root, "residual"), residual_spec, zeros, method=method)
+        residual = init_array(purpose_key(root, "residual"), residual_spec, zeros, **how)
         begin = start(purpose_key(root, "calibration"), residual)
         rows = settings.transfer is not None and settings.transfer.rows
         signs = None if chop_prob is None else init_sign(zeros, settings.chopper, rows=rows)
@@ -86,7 +87,7 @@ def residual_training(
             count=jnp.zeros([], jnp.int32),
             key=root,
             residual=begin.residual,
-            weight=init_array(purpose_key(root, "weight"), weight_spec, params, method=method),
+            weight=init_array(purpose_key(root, "weight"), weight_spec, params, **how),
             tracked_sp=None if eta is None else begin.reference,
             held_sp=begin.reference,
             chopper=signs,
@@ -95,10 +96,10 @@ def residual_training(
             demodulated=None,
             gamma=value_at(gamma, jnp.zeros([], jnp.int32)),
             calibration_pulses=begin.calibration_pulses,
+            programming=init_programming(zeros, eta, chop_prob, settings.count),
         )
-        if not callable(gamma) and is_off(gamma):
-            return state
-        return state._replace(demodulated=residual_of(state, "held_sp"))
+        hidden = not callable(gamma) and is_off(gamma)
+        return state if hidden else state._replace(demodulated=residual_of(state, "held_sp"))
 
     def update(updates, state, params=None, **extra_args) -> tuple[Any, Any]:
         del extra_args
@@ -133,6 +134,13 @@ def relaxed(key: Key, state: ResidualState, before: ResidualState) -> ResidualSt
         for name in ("residual", "weight")
     }
     return state._replace(**arrays)
+
+
+def init_programming(zeros: PyTree, eta: Any, chop_prob: Any, count: str) -> PyTree | None:
+    """Counters of the synchronisations of Q~, where it is synchronised and that is counted."""
+    if count != "detailed" or eta is None or chop_prob is None:
+        return None
+    return jax.tree.map(init_rewrites, zeros)
 
 
 def check_rates(hyper: Rates) -> None:

@@ -10,6 +10,8 @@ from sptrack.optimizers.digital_buffer import DigitalBuffer
 from sptrack.optimizers.residual_training import residual_training
 from sptrack.optimizers.settings import Settings, schedule
 from sptrack.optimizers.starts import at_first_read
+from sptrack.pulses import PulseTrain
+from sptrack.pulses.train import DEFAULT_TRAIN
 
 
 def rider(
@@ -24,6 +26,8 @@ def rider(
     buffer: DigitalBuffer | None = None,
     key: Key,
     method: str = "aggregate",
+    train: PulseTrain = DEFAULT_TRAIN,
+    count: str = "total",
 ) -> optax.GradientTransformationExtraArgs:
     """RIDER: the residual array's symmetric point is tracked by a moving average Q of its reads.
 
@@ -46,6 +50,8 @@ def rider(
       buffer: a `DigitalBuffer` in front of W; None is a default one with `transfer`, else none.
       key: a JAX random key.
       method: "aggregate", "exact" or "mean", as in `spt.analog_update`.
+      train: a `PulseTrain`: how gradients that are `spt.Factors` become pulses.
+      count: what is counted of pulses, "total", "detailed" (`spt.pulse_details`) or "none".
 
     Returns:
       An optax gradient transformation; must be the last link of a chain.
@@ -77,6 +83,8 @@ def rider(
             wbar_ref="tracked_sp",
             visible="stored",
             method=method,
+            train=train,
+            count=count,
             **schedule(transfer, buffer),
         ),
         key=key,

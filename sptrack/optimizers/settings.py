@@ -10,6 +10,7 @@ from sptrack.pulses.apply import check_method
 from sptrack.pulses.coincidence import check_train
 from sptrack.pulses.train import DEFAULT_TRAIN
 from sptrack.transforms.chop import check_chopper
+from sptrack.transforms.counting import check_count
 
 REFERENCES = ("tracked_sp", "held_sp")
 
@@ -28,6 +29,7 @@ class Settings:
       warm_up: whether W waits for the first chopper period, where there is a schedule.
       method: as in `spt.analog_update`.
       train: how gradients that are `spt.Factors` become coincidences.
+      count: "total", "detailed" or "none": what is counted of pulses.
     """
 
     chopper: str = "scalar"
@@ -39,6 +41,7 @@ class Settings:
     warm_up: bool = False
     method: str = "aggregate"
     train: PulseTrain = DEFAULT_TRAIN
+    count: str = "total"
 
     @property
     def is_stored(self) -> bool:
@@ -57,6 +60,7 @@ class Settings:
         check_method(self.method)
         check_chopper(self.chopper)
         check_train(self.train)
+        check_count(self.count)
         for name in ("w_ref", "wbar_ref"):
             if getattr(self, name) not in REFERENCES:
                 raise ValueError(

@@ -9,6 +9,8 @@ from sptrack.optimizers.column_transfer import ColumnTransfer
 from sptrack.optimizers.residual_training import residual_training
 from sptrack.optimizers.settings import Settings
 from sptrack.optimizers.starts import at_reference
+from sptrack.pulses import PulseTrain
+from sptrack.pulses.train import DEFAULT_TRAIN
 
 
 def tiki_taka(
@@ -22,6 +24,8 @@ def tiki_taka(
     transfer: ColumnTransfer | None = None,
     key: Key,
     method: str = "aggregate",
+    train: PulseTrain = DEFAULT_TRAIN,
+    count: str = "total",
 ) -> optax.GradientTransformationExtraArgs:
     """Tiki-Taka: P (called A there) sees the gradients, W (C there) gets what P has come to.
 
@@ -49,6 +53,8 @@ def tiki_taka(
       transfer: a `ColumnTransfer` for the schedule of real arrays; None updates whole matrices.
       key: a JAX random key.
       method: "aggregate", "exact" or "mean", as in `spt.analog_update`.
+      train: a `PulseTrain`: how gradients that are `spt.Factors` become pulses.
+      count: what is counted of pulses, "total", "detailed" (`spt.pulse_details`) or "none".
 
     Returns:
       An optax gradient transformation; must be the last link of a chain.
@@ -78,6 +84,6 @@ def tiki_taka(
         transfer_rate=transfer_rate,
         gamma=gamma,
         start=at_reference(reference),
-        settings=Settings(transfer=transfer, method=method),
+        settings=Settings(transfer=transfer, method=method, train=train, count=count),
         key=key,
     )

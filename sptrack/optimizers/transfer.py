@@ -34,6 +34,7 @@ from sptrack.optimizers.settings import Settings
 from sptrack.periphery import read_columns
 from sptrack.transforms.arrays import read, write, write_pulses
 from sptrack.transforms.chop import chopper_period, draw_flips, flip
+from sptrack.transforms.counting import count_rewrite
 
 
 def transfer(
@@ -124,8 +125,13 @@ def _flip(
     state = state._replace(chopper=now.put_sign(state.chopper, flip(sign, flips)))
     if state.tracked_sp is None:
         return state
-    held = jnp.where(flips, now.get(state.tracked_sp), now.get(state.held_sp))
-    return state._replace(held_sp=now.put(state.held_sp, held))
+    new, old = now.get(state.tracked_sp), now.get(state.held_sp)
+    if state.programming is not None:
+        dw_min = state.residual.device.dw_min
+        counter = count_rewrite(now.get(state.programming), flips, new - old, dw_min)
+        counter = jax.tree.map(now.put, state.programming, counter)
+        state = state._replace(programming=counter)
+    return state._replace(held_sp=now.put(state.held_sp, jnp.where(flips, new, old)))
 
 
 def _flip_output(key: Key, state: ResidualState, now: Visit, rates: Rates) -> ResidualState:

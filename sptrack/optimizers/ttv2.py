@@ -10,6 +10,8 @@ from sptrack.optimizers.digital_buffer import DigitalBuffer
 from sptrack.optimizers.residual_training import residual_training
 from sptrack.optimizers.settings import Settings
 from sptrack.optimizers.starts import at_reference
+from sptrack.pulses import PulseTrain
+from sptrack.pulses.train import DEFAULT_TRAIN
 
 
 def ttv2(
@@ -24,6 +26,8 @@ def ttv2(
     buffer: DigitalBuffer | None = None,
     key: Key,
     method: str = "aggregate",
+    train: PulseTrain = DEFAULT_TRAIN,
+    count: str = "total",
 ) -> optax.GradientTransformationExtraArgs:
     """TT-v2: reads of P fill a digital buffer H, which sends single pulses to W.
 
@@ -49,6 +53,8 @@ def ttv2(
       buffer: a `DigitalBuffer`; None is `DigitalBuffer.ttv2()`.
       key: a JAX random key.
       method: "aggregate", "exact" or "mean", as in `spt.analog_update`.
+      train: a `PulseTrain`: how gradients that are `spt.Factors` become pulses.
+      count: what is counted of pulses, "total", "detailed" (`spt.pulse_details`) or "none".
 
     Returns:
       An optax gradient transformation; must be the last link of a chain.
@@ -81,6 +87,8 @@ def ttv2(
             transfer=transfer,
             buffer=DigitalBuffer.ttv2() if buffer is None else buffer,
             method=method,
+            train=train,
+            count=count,
         ),
         key=key,
     )

@@ -14,6 +14,8 @@ from sptrack.optimizers.digital_buffer import DigitalBuffer
 from sptrack.optimizers.residual_training import residual_training
 from sptrack.optimizers.settings import Settings, schedule
 from sptrack.optimizers.starts import Start
+from sptrack.pulses import PulseTrain
+from sptrack.pulses.train import DEFAULT_TRAIN
 from sptrack.transforms.arrays import show_array
 
 
@@ -31,6 +33,8 @@ def two_stage(
     buffer: DigitalBuffer | None = None,
     key: Key,
     method: str = "aggregate",
+    train: PulseTrain = DEFAULT_TRAIN,
+    count: str = "total",
 ) -> optax.GradientTransformationExtraArgs:
     """Zero-shifts the residual array by `num_pulses` per cell, then trains with the estimate.
 
@@ -53,6 +57,8 @@ def two_stage(
       buffer: a `DigitalBuffer` in front of W; None is a default one with `transfer`, else none.
       key: a JAX random key.
       method: "aggregate", "exact" or "mean", as in `spt.analog_update`.
+      train: a `PulseTrain`: how gradients that are `spt.Factors` become pulses.
+      count: what is counted of pulses, "total", "detailed" (`spt.pulse_details`) or "none".
 
     Returns:
       An optax gradient transformation; must be the last link of a chain.
@@ -93,6 +99,8 @@ def two_stage(
         transfer_rate=transfer_rate,
         gamma=gamma,
         start=start,
-        settings=Settings(visible="stored", method=method, **schedule(transfer, buffer)),
+        settings=Settings(
+            visible="stored", method=method, train=train, count=count, **schedule(transfer, buffer)
+        ),
         key=key,
     )

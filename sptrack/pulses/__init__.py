@@ -10,7 +10,7 @@ from sptrack.pulses.coincidence import (
 )
 from sptrack.pulses.factors import Factors, contract, is_factors, unscaled
 from sptrack.pulses.shown import has_write_noise, show, show_written
-from sptrack.pulses.tally import Tally, apply_counted, tally_of
+from sptrack.pulses.tally import Tally, apply_counted, moved_pulses, tally_of
 from sptrack.pulses.train import (
     Lines,
     PulseTrain,
@@ -24,6 +24,7 @@ from sptrack.pulses.update import (
     analog_update,
     counted_update,
     round_to_pulses,
+    tallied_update,
 )
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "has_write_noise",
     "is_factors",
     "mean_update",
+    "moved_pulses",
     "one_pulse",
     "plan_lines",
     "round_lines",
@@ -53,6 +55,7 @@ __all__ = [
     "saturation",
     "show",
     "show_written",
+    "tallied_update",
     "tally_of",
     "unscaled",
 ]

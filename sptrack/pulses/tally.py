@@ -52,7 +52,7 @@ def apply_counted(
     Exact for method "exact". "aggregate" and "mean" take n pulses at once: all n have moved a cell
     that ends off its bound, none a cell that hasn't changed, and of a cell that ends at its bound
     as many as it takes with the mean step of the first, at least 1. That is exact for constant
-    steps without noise.
+    steps without noise. Of a cell made of several devices all n count if any of them moved.
 
     Args:
       key: a JAX random key.
@@ -77,18 +77,29 @@ def apply_counted(
       0.6 3
       0.6 3
     """
-    if method == "exact" and count_moved:
+    if method == "exact" and count_moved and w.shape == counts.shape:
         return one_at_a_time(key, device, w, counts, count_moved=True)
     if jnp.issubdtype(counts.dtype, jnp.floating):
         new = mean_update(device, w, counts * device.dw_min)
     else:
         new = apply_pulses(key, device, w, counts, method=method)
-    return new, _moved(device, w, new, counts) if count_moved else None
+    return new, moved_pulses(device, w, new, counts) if count_moved else None
 
 
-def _moved(device: Any, w: Array, new: Array, counts: Array) -> Array:
-    """How many of |counts| pulses moved w to `new`, by the rule of `apply_counted`."""
+def moved_pulses(device: Any, w: Array, new: Array, counts: Array) -> Array:
+    """How many of |counts| pulses, taken at once, moved w to `new`; the rule of `apply_counted`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, sptrack as spt
+      >>> device = spt.sample_device(jax.random.key(0), spt.LinearResponse(), (2,))
+      >>> w, new, counts = jnp.zeros(2), jnp.array([0.0, 0.1]), jnp.array([5, 5])
+      >>> print(spt.pulses.moved_pulses(device, w, new, counts))
+      [0 5]
+    """
     rises, size = counts > 0, jnp.abs(counts)
+    if w.shape != counts.shape:  # a cell of several devices has no one bound
+        changed = jnp.any(new != w, axis=tuple(range(w.ndim - counts.ndim)))
+        return jnp.where(changed, size, jnp.zeros_like(size))
     (low, high), (q_up, q_down) = bounds(device), device.response(w)
     step = device.dw_min * jnp.where(rises, q_up, q_down)
     needed = jnp.ceil(jnp.abs(new - w) / jnp.where(step > 0, step, 1) - 1e-3)

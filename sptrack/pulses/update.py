@@ -8,12 +8,12 @@ from sptrack._random import as_key, uniform
 from sptrack._typing import Array, Key
 from sptrack.devices.device import is_continuous
 from sptrack.pulses.apply import (
-    apply_pulses,
     check_device,
     check_method,
     check_weight,
     mean_update,
 )
+from sptrack.pulses.tally import Tally, apply_counted, moved_pulses, tally_of
 
 _MOST_PULSES = 2**30  # what fits a 32-bit count; an increment beyond saturates here
 
@@ -111,15 +111,41 @@ def counted_update(
       >>> print(spt.pulses.counted_update(jax.random.key(1), device, w, dw).counts)
       -2
     """
+    weight, tally = tallied_update(key, device, w, dw, method=method)
+    return UpdateResult(weight, tally.up - tally.down)
+
+
+def tallied_update(
+    key: Key, device: Any, w: Array, dw: Array, *, method: str = "exact", count_moved: bool = False
+) -> tuple[Array, Tally]:
+    """`analog_update` that also counts pulses, up and down apart.
+
+    Args and errors are those of `analog_update`, and
+      count_moved: whether to count the pulses that moved a weight (`spt.pulses.apply_counted`).
+
+    Returns:
+      (new hidden weights, `Tally`).
+
+    Example:
+      >>> import jax, jax.numpy as jnp, sptrack as spt
+      >>> device = spt.sample_device(jax.random.key(0), spt.LinearResponse(dw_min=0.1), (2,))
+      >>> w, dw = jnp.zeros(2), jnp.array([0.2, -0.3])
+      >>> _, tally = spt.pulses.tallied_update(jax.random.key(1), device, w, dw)
+      >>> print(tally.up, tally.down)
+      [2 0] [0 3]
+    """
     check_method(method)
     w, dw = jnp.asarray(w), jnp.asarray(dw)
     check_weight(w, dw, "dw")
     check_device(device, w)
     key = as_key(key)
     if is_continuous(device):
-        return UpdateResult((w + dw).astype(w.dtype), jnp.zeros(w.shape, jnp.int32))
+        none = jnp.zeros(w.shape, jnp.int32)
+        return (w + dw).astype(w.dtype), tally_of(none, none if count_moved else None)
     if method == "mean":
-        return UpdateResult(mean_update(device, w, dw), (dw / device.dw_min).astype(w.dtype))
+        new, counts = mean_update(device, w, dw), (dw / device.dw_min).astype(w.dtype)
+        moved = moved_pulses(device, w, new, counts) if count_moved else None
+        return new, tally_of(counts, moved)
     counts = round_to_pulses(key, dw, device.dw_min)
-    moved = apply_pulses(key, device, w, counts, method=method)
-    return UpdateResult(jnp.where(jnp.isnan(dw), dw.astype(w.dtype), moved), counts)
+    new, moved = apply_counted(key, device, w, counts, method=method, count_moved=count_moved)
+    return jnp.where(jnp.isnan(dw), dw.astype(w.dtype), new), tally_of(counts, moved)

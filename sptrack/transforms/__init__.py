@@ -17,6 +17,18 @@ from sptrack.transforms.arrays import (
     write_pulses,
 )
 from sptrack.transforms.chop import ChopState, chop
+from sptrack.transforms.counting import (
+    PulseCounter,
+    RewriteCounter,
+    TrainCounter,
+    Wide,
+    count_rewrite,
+    init_counter,
+    init_rewrites,
+    wide_sum,
+    wide_value,
+    wide_zero,
+)
 from sptrack.transforms.low_pass import LowPassState, low_pass
 
 __all__ = [
@@ -26,10 +38,17 @@ __all__ = [
     "AuxiliaryState",
     "ChopState",
     "LowPassState",
+    "PulseCounter",
+    "RewriteCounter",
+    "TrainCounter",
+    "Wide",
     "apply_device",
     "array_symmetric_points",
     "chop",
+    "count_rewrite",
     "init_array",
+    "init_counter",
+    "init_rewrites",
     "lines",
     "low_pass",
     "num_columns",
@@ -38,6 +57,9 @@ __all__ = [
     "relax_array",
     "set_lines",
     "show_array",
+    "wide_sum",
+    "wide_value",
+    "wide_zero",
     "write",
     "write_pulses",
 ]

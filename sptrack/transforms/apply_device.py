@@ -8,8 +8,12 @@ import optax
 
 from sptrack._random import as_key, purpose_key
 from sptrack._typing import Array, Key, PyTree
+from sptrack.pulses import PulseTrain
 from sptrack.pulses.apply import check_method
+from sptrack.pulses.coincidence import check_train
+from sptrack.pulses.train import DEFAULT_TRAIN
 from sptrack.transforms.arrays import ArrayState, init_array, read, relax_array, write
+from sptrack.transforms.counting import check_count
 
 
 class ApplyDeviceState(NamedTuple):
@@ -59,12 +63,19 @@ class AuxiliaryState(NamedTuple):
 
 
 def apply_device(
-    spec, *, key: Key, method: str = "aggregate", emit: str = "update"
+    spec,
+    *,
+    key: Key,
+    method: str = "aggregate",
+    emit: str = "update",
+    train: PulseTrain = DEFAULT_TRAIN,
+    count: str = "total",
 ) -> optax.GradientTransformationExtraArgs:
     """Puts increments through an analog array of the shape of the parameters.
 
     What comes in are wanted weight changes, in weight units and descending (e.g. after
-    `optax.scale_by_learning_rate`); `spt.analog_update` makes them pulses. What goes out is
+    `optax.scale_by_learning_rate`). An array is rounded to pulses (`spt.analog_update`); factors,
+    scaled like all updates, come as pulse trains (`spt.coincidence_update`). What goes out is
 
       emit="update": the array's weights minus params, so that `optax.apply_updates` lands on the
         array. Must be the last link of a chain. The array starts at params, clipped to its bounds;
@@ -80,13 +91,15 @@ def apply_device(
       key: a JAX random key.
       method: "aggregate" (default: cost independent of pulse counts), "exact" or "mean".
       emit: "update" or "read".
+      train: a `PulseTrain`: how increments that are `spt.Factors` become pulses.
+      count: what is counted of pulses, "total", "detailed" (`spt.pulse_details`) or "none".
 
     Returns:
       An optax gradient transformation.
 
     Raises:
       TypeError: if `key` is no key or `spec` no spec; in `init`, if parameters aren't floating.
-      ValueError: if `method` or `emit` is unknown; in `update`, if params are not given.
+      ValueError: if `method`, `emit` or `count` is unknown; in `update`, if params are not given.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, sptrack as spt
@@ -99,6 +112,8 @@ def apply_device(
     """
     check_method(method)
     check_spec("spec", spec)
+    check_train(train)
+    check_count(count)
     if emit not in ("update", "read"):
         raise ValueError(f"emit must be 'update' or 'read', got {emit!r}.")
     root = as_key(key)
@@ -107,17 +122,18 @@ def apply_device(
 
     def init(params) -> Any:
         start = params if emit == "update" else jax.tree.map(jnp.zeros_like, params)
-        array = init_array(purpose_key(root, "array"), spec, start, method=method)
+        array = init_array(purpose_key(root, "array"), spec, start, method=method, count=count)
         return state_class(jnp.zeros([], jnp.int32), root, array)
 
     def update(updates, state, params=None, **extra_args) -> tuple[Any, Any]:
         del extra_args
-        count, root, array = state
-        step_key = jax.random.fold_in(root, count)
-        written = write(purpose_key(step_key, "write"), array, updates, method=method)
+        steps, root, array = state
+        step_key = jax.random.fold_in(root, steps)
+        how = {"method": method, "train": train}
+        written = write(purpose_key(step_key, "write"), array, updates, **how)
         array = relax_array(step_key, written, array)
         out = difference(read(array), params) if emit == "update" else read(array)
-        return out, state_class(count + 1, root, array)
+        return out, state_class(steps + 1, root, array)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -20,17 +20,18 @@ from sptrack.devices.retention import is_relaxing, relax, start_clock
 from sptrack.pulses import (
     PulseTrain,
     Tally,
-    apply_pulses,
+    apply_counted,
     counted_coincidence_update,
-    counted_update,
     has_write_noise,
     is_factors,
     show,
     show_written,
+    tallied_update,
     tally_of,
     unscaled,
 )
 from sptrack.pulses.train import DEFAULT_TRAIN
+from sptrack.transforms.counting import PulseCounter, count_pulses, init_counter
 
 
 class ArrayState(NamedTuple):
@@ -41,7 +42,8 @@ class ArrayState(NamedTuple):
       hidden: hidden weights, on which pulses act.
       shown: what reads show of them, or None where the device has no write noise (same as hidden).
       pulses: pulses sent to each cell so far, up and down together: uint32, or the expected number
-        in floating point if the method is "mean".
+        in floating point if the method is "mean". A `PulseCounter` per weight if they are counted
+        in detail; None if they aren't.
       clock: where the drift of the cells stands; None for devices without drift.
 
     Example:
@@ -55,11 +57,13 @@ class ArrayState(NamedTuple):
     device: PyTree
     hidden: PyTree
     shown: PyTree | None
-    pulses: PyTree
+    pulses: PyTree | None
     clock: PyTree | None = None
 
 
-def init_array(key: Key, spec: Any, start: PyTree, *, method: str = "aggregate") -> ArrayState:
+def init_array(
+    key: Key, spec: Any, start: PyTree, *, method: str = "aggregate", count: str = "total"
+) -> ArrayState:
     """Samples a device per leaf and programs the weights to `start`, clipped to the bounds.
 
     Programming is ideal up to the write noise, and its pulses aren't counted.
@@ -69,6 +73,7 @@ def init_array(key: Key, spec: Any, start: PyTree, *, method: str = "aggregate")
       spec: what devices are sampled from.
       start: tree of floating arrays.
       method: as in `spt.analog_update`; decides only how pulses will be counted.
+      count: "total", "detailed" or "none": what will be counted.
 
     Returns:
       The `ArrayState`.
@@ -99,13 +104,12 @@ def init_array(key: Key, spec: Any, start: PyTree, *, method: str = "aggregate")
         jnp.clip(leaf, *bounds(device)).astype(leaf.dtype)
         for device, leaf in zip(devices, leaves, strict=True)
     ]
-    expected = method == "mean"
-    pulses = [jnp.zeros(leaf.shape, leaf.dtype if expected else jnp.uint32) for leaf in leaves]
+    pulses = [init_counter(leaf, method, count) for leaf in leaves]
     state = ArrayState(
         device=treedef.unflatten(devices),
         hidden=treedef.unflatten(hidden),
         shown=None,
-        pulses=treedef.unflatten(pulses),
+        pulses=_tree_or_none(treedef, pulses),
         clock=_tree_or_none(treedef, map(start_clock, devices, hidden)),
     )
     return show_array(key, state)
@@ -190,15 +194,16 @@ def write(
       [[ 0.1 -0.2]]
     """
 
-    def act(k, device, w, change):
+    def act(k, device, w, change, **options):
         if not is_factors(change):
-            new, counts = counted_update(k, device, w, change.astype(w.dtype), method=method)
-            return new, tally_of(counts, None)
+            return *tallied_update(k, device, w, change.astype(w.dtype), **options), None
         x, d, scale = unscaled(change)
-        result = counted_coincidence_update(k, device, w, x, d, -scale, train=train, method=method)
-        return result.weight, Tally(result.up, result.down)
+        new, up, down, *moved, report = counted_coincidence_update(
+            k, device, w, x, d, -scale, train=train, **options
+        )
+        return new, Tally(up, down, *moved), report
 
-    return _written(key, state, increments, act)
+    return _written(key, state, increments, act, method)
 
 
 def write_pulses(key: Key, state: ArrayState, counts: PyTree, *, method: str) -> ArrayState:
@@ -224,31 +229,44 @@ def write_pulses(key: Key, state: ArrayState, counts: PyTree, *, method: str) ->
       [ 0.19 -0.1 ] [2 1]
     """
 
-    def act(k, device, w, n):
+    def act(k, device, w, n, **options):
         pulses = jnp.where(jnp.isnan(n), 0, n).astype(jnp.int32)
-        moved = apply_pulses(k, device, w, pulses, method=method)
-        moved = jnp.where(jnp.isnan(n), jnp.nan, moved).astype(w.dtype)
-        return moved, tally_of(pulses, None)
+        new, moved = apply_counted(k, device, w, pulses, **options)
+        new = jnp.where(jnp.isnan(n), jnp.nan, new).astype(w.dtype)
+        return new, tally_of(pulses, moved), None
 
-    return _written(key, state, counts, act)
+    return _written(key, state, counts, act, method)
 
 
-def _written(key: Key, state: ArrayState, changes: PyTree, act: Callable) -> ArrayState:
-    """`act` (key, device, hidden, change) -> (hidden, `Tally`) on every leaf, shown and counted."""
+def _written(
+    key: Key, state: ArrayState, changes: PyTree, act: Callable, method: str
+) -> ArrayState:
+    """Every leaf after `act`, shown and counted.
+
+    act: (key, device, hidden, change, method=, count_moved=) -> (hidden, `Tally`, `Saturation` or
+    None).
+    """
     hidden, treedef = jax.tree.flatten(state.hidden)
     devices = treedef.flatten_up_to(state.device)
     wanted = treedef.flatten_up_to(changes)
     shown = treedef.flatten_up_to(read(state))
-    pulses = treedef.flatten_up_to(state.pulses)
+    pulses = [None] * len(hidden) if state.pulses is None else treedef.flatten_up_to(state.pulses)
     for index, k in enumerate(leaf_keys(key, state.hidden)):
-        hidden[index], tally = act(k, devices[index], hidden[index], wanted[index])
+        hidden[index], tally, report = act(
+            k,
+            devices[index],
+            hidden[index],
+            wanted[index],
+            method=method,
+            count_moved=isinstance(pulses[index], PulseCounter),
+        )
         sent = tally.up + tally.down
         shown[index] = show_written(k, devices[index], hidden[index], shown[index], sent)
-        pulses[index] = pulses[index] + sent.astype(pulses[index].dtype)
+        pulses[index] = count_pulses(pulses[index], tally, report)
     return state._replace(
         hidden=treedef.unflatten(hidden),
         shown=None if state.shown is None else treedef.unflatten(shown),
-        pulses=treedef.unflatten(pulses),
+        pulses=_tree_or_none(treedef, pulses),
     )
 
 
@@ -291,7 +309,9 @@ def relax_array(key: Key, state: ArrayState, before: ArrayState) -> ArrayState:
 
 def _tree_or_none(treedef: Any, leaves: Any) -> PyTree | None:
     leaves = list(leaves)
-    return None if all(leaf is None for leaf in leaves) else treedef.unflatten(leaves)
+    if leaves and all(leaf is None for leaf in leaves):
+        return None
+    return treedef.unflatten(leaves)
 
 
 def num_columns(weight: Array) -> int:

@@ -21,8 +21,8 @@ FACTORS = [
 ]
 RATES = {"learning_rate": 0.3, "transfer_rate": 0.2}
 CHOPPED = {**RATES, "eta": 0.1, "chop_prob": 0.4}
-COLUMNS = spt.ColumnTransfer(warm_up=False, read_noise_std=0.0)
-ROWS = spt.ColumnTransfer(warm_up=False, read_noise_std=0.0, rows=True)
+COLUMNS = spt.ColumnTransfer(warm_up=False, read=None)
+ROWS = spt.ColumnTransfer(warm_up=False, read=None, rows=True)
 ALGORITHMS = {
     "analog_sgd": (spt.analog_sgd, {"learning_rate": 0.3}),
     "residual_learning": (spt.residual_learning, RATES),
