@@ -12,6 +12,7 @@ from sptrack.optimizers.inspect_state import (
     read_arrays,
     residual_symmetric_points,
 )
+from sptrack.optimizers.mixed_precision import MixedPrecisionState, mixed_precision
 from sptrack.optimizers.pulse_details import pulse_details, saturation_report
 from sptrack.optimizers.residual_learning import residual_learning
 from sptrack.optimizers.residual_state import ResidualState
@@ -23,6 +24,7 @@ from sptrack.optimizers.two_stage import two_stage
 __all__ = [
     "ColumnTransfer",
     "DigitalBuffer",
+    "MixedPrecisionState",
     "ResidualState",
     "agad",
     "analog_sgd",
@@ -30,6 +32,7 @@ __all__ = [
     "erider",
     "erider_released",
     "eval_params",
+    "mixed_precision",
     "pulse_counts",
     "pulse_details",
     "read_arrays",

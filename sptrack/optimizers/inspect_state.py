@@ -191,13 +191,14 @@ def residual_symmetric_points(state: Any) -> PyTree:
     pulses can't be tracked: compare where `pulse_counts(state)["training"]` is not zero.
 
     Args:
-      state: state of a residual-training optimizer of sptrack, wrapped or not.
+      state: state of a residual-training optimizer of sptrack or of `spt.mixed_precision` (whose
+        array is W), wrapped or not.
 
     Returns:
       A tree with the structure of the parameters; NaN where a cell has no symmetric point.
 
     Raises:
-      ValueError: if there is no optimizer with a residual array in the state.
+      ValueError: if there is no optimizer with a reference in the state.
 
     Example:
       >>> import jax, jax.numpy as jnp, sptrack as spt
@@ -207,14 +208,15 @@ def residual_symmetric_points(state: Any) -> PyTree:
       >>> print(spt.optimizers.residual_symmetric_points(tx.init(jnp.zeros(2))))
       [0.25 0.25]
     """
-    arrays = [one.arrays() for one in analog_states(state)]
     parts = [
-        {"symmetric point": array_symmetric_points(named["residual"])}
-        for named in arrays
-        if "residual" in named
+        {"symmetric point": array_symmetric_points(list(one.arrays().values())[-1])}
+        for one in analog_states(state)
+        if "residual" in one.arrays() or "held_sp" in one.digital()
     ]
     if not parts:
-        raise ValueError("no optimizer in this state has a residual array; analog_sgd has none.")
+        raise ValueError(
+            "no optimizer in this state has a reference for symmetric points; analog_sgd has none."
+        )
     return merged(parts)["symmetric point"]
 
 

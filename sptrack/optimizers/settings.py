@@ -66,10 +66,8 @@ class Settings:
                 raise ValueError(
                     f"{name} must be one of {REFERENCES}, got {getattr(self, name)!r}."
                 )
-        for name, kind in (("transfer", ColumnTransfer), ("buffer", DigitalBuffer)):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, kind):
-                raise TypeError(f"{name} must be a spt.{kind.__name__} or None, got {value!r}.")
+        check_kind("transfer", self.transfer, ColumnTransfer)
+        check_kind("buffer", self.buffer, DigitalBuffer)
         if has_chopper and self.transfer is not None and self.chopper == "scalar":
             raise ValueError(
                 "chopper='scalar' flips all lines in one step, but a ColumnTransfer reads one line "
@@ -80,6 +78,12 @@ class Settings:
                 f"a stored residual serves both W and the model, so w_ref and wbar_ref must agree; "
                 f"got {self.w_ref!r} and {self.wbar_ref!r}. Or use ColumnTransfer(visible='live')."
             )
+
+
+def check_kind(name: str, value: Any, kind: type) -> None:
+    """Raises TypeError unless `value` is one of sptrack's `kind` or None."""
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{name} must be a spt.{kind.__name__} or None, got {value!r}.")
 
 
 def schedule(transfer: Any, buffer: Any) -> dict[str, Any]:

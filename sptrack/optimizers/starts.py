@@ -36,16 +36,21 @@ def at_zero(key: Key, residual: ArrayState) -> Start:
 
 def at_reference(reference: str | PyTree) -> Callable[[Key, ArrayState], Start]:
     """P programmed to R, which is "zero", "true", a number, or a tree like the parameters."""
-    if isinstance(reference, str) and reference not in ("zero", "true"):
-        raise ValueError(
-            f"reference must be 'zero', 'true', a number or a tree like params, got {reference!r}."
-        )
+    check_reference(reference)
 
     def start(key, residual):
         known = reference_tree(reference, residual)
         return Start(move_to(key, residual, known), known, jnp.zeros([], jnp.uint32))
 
     return start
+
+
+def check_reference(reference: str | PyTree) -> None:
+    """Raises ValueError for an unknown word; whether a tree fits shows in `init`."""
+    if isinstance(reference, str) and reference not in ("zero", "true"):
+        raise ValueError(
+            f"reference must be 'zero', 'true', a number or a tree like params, got {reference!r}."
+        )
 
 
 def move_to(key: Key, array: ArrayState, target: PyTree) -> ArrayState:
