@@ -7,6 +7,7 @@ COMMANDS = {
     "zero_shift_cost": "Fig. 1b: pulses to 1 % against the size of a pulse; half a minute",
     "theory": "zero-shifting, convergence and filter beside their closed forms; two minutes",
     "costs": "time, digital storage and operations of one update by algorithm; a second",
+    "peer_conformance": "populations under pulses beside aihwkit, if you have it; 20 minutes",
     "benchmark": "time of one training step, E-RIDER beside digital SGD; a minute",
 }
 
