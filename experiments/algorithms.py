@@ -37,7 +37,7 @@ class Config:
       epochs: passes over the training set; default by data set.
       out: folder for the results.
       overwrite: replace results of another configuration in that folder.
-      resume: keep the algorithms that an earlier run has finished.
+      resume: go on where an earlier run stopped, also within an algorithm, after its last epoch.
       smoke: one epoch of one seed with three algorithms, to see that everything works.
     """
 
@@ -80,7 +80,13 @@ def run(config: Config) -> Any:
 
         def train():
             records = train_population(
-                make, setting.train, dataset, keys, numbers=numbers, progress=name.ljust(17)
+                make,
+                setting.train,
+                dataset,
+                keys,
+                numbers=numbers,
+                progress=name.ljust(17),
+                checkpoint=study.checkpoint(config.out, name),
             )
             shape = (len(OFFSETS), config.seeds, -1)
             return {record: values.reshape(shape) for record, values in records.items()}

@@ -49,7 +49,7 @@ class Config:
       epochs: passes over the training set; default by data set.
       out: folder for quickstart.csv, .nc, .png and manifest.json.
       overwrite: replace results of another configuration in that folder.
-      resume: keep the algorithms that an earlier run has finished.
+      resume: go on where an earlier run stopped, also within an algorithm, after its last epoch.
       fast_random: use the fast generator (spt.random.fast_key) instead of threefry.
       smoke: one epoch of one seed, to see that everything works.
     """
@@ -99,7 +99,14 @@ def run(config: Config) -> Any:
         def make(key):
             return analog(name, key, cells, setting, dataset)
 
-        return lambda: train_population(make, setting.train, dataset, keys, progress=name.ljust(17))
+        return lambda: train_population(
+            make,
+            setting.train,
+            dataset,
+            keys,
+            progress=name.ljust(17),
+            checkpoint=study.checkpoint(config.out, name),
+        )
 
     manifest = spt.results.manifest(
         {"config": dataclasses.asdict(config), "setting": setting}, seed=config.first_seed

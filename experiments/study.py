@@ -1,8 +1,9 @@
 """Studies made of parts: each part's records are kept as it finishes, and found again.
 
 A study is a folder with `manifest.json` and, under `parts/`, one file of arrays per finished part.
-An interruption loses only the part that was running; with `resume` finished parts are not done
-again. A folder that holds another configuration is refused.
+An interruption loses only the part that was running, and of that one only what came after its last
+checkpoint, if it keeps any; with `resume` finished parts are not done again, and the part that was
+running goes on. A folder that holds another configuration is refused.
 """
 
 import datetime
@@ -43,25 +44,46 @@ def collect(
       The records of all parts, by name.
 
     Raises:
-      SystemExit: if the folder holds another configuration; with code 130 on Ctrl-C.
+      SystemExit: if the folder holds another configuration, or something can't be written; with
+        code 130 on Ctrl-C.
     """
     open_folder(folder, manifest, overwrite=overwrite, resume=resume)
     finished: dict[str, Records] = {}
     try:
         for name, make in parts.items():
-            path = folder / "parts" / f"{name}.npz"
-            known = resume and path.exists()
-            finished[name] = _load(path) if known else make()
-            if not known:
-                _save(finished[name], path)
+            finished[name] = _part(folder, name, make, resume)
             publish(finished)
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             spt.results.save_manifest(manifest | {"ended": now}, folder / "manifest.json")
     except KeyboardInterrupt:
-        kept = ", ".join(finished) or "nothing yet"
-        print(f"\nInterrupted. Finished and kept in {folder}: {kept}. Go on with --resume.")
+        print(f"\nInterrupted. {_kept(folder, finished)}")
         raise SystemExit(130) from None
+    except OSError as error:
+        raise SystemExit(f"Stopped: {error}. {_kept(folder, finished)}") from error
     return finished
+
+
+def checkpoint(folder: Path, name: str) -> Path:
+    """Where a part may keep what it has done while it runs; gone when the part has finished."""
+    return folder / "parts" / f"{name}.checkpoint.npz"
+
+
+def _part(folder: Path, name: str, make: Callable[[], Records], resume: bool) -> Records:
+    """The records of a part, found or made and kept."""
+    path, unfinished = folder / "parts" / f"{name}.npz", checkpoint(folder, name)
+    if not resume:
+        unfinished.unlink(missing_ok=True)
+    known = resume and path.exists()
+    records = _load(path) if known else make()
+    if not known:
+        _save(records, path)
+    unfinished.unlink(missing_ok=True)
+    return records
+
+
+def _kept(folder: Path, finished: Mapping[str, Records]) -> str:
+    names = ", ".join(finished) or "nothing yet"
+    return f"Finished and kept in {folder}: {names}. Go on with --resume."
 
 
 def open_folder(folder: Path, manifest: dict[str, Any], *, overwrite: bool, resume: bool) -> None:

@@ -6,6 +6,7 @@ algorithm, and a population run that records accuracy, loss, tracking error and 
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -115,6 +116,7 @@ def train_population(
     *,
     numbers: dict[str, Any] | None = None,
     progress: bool | str = False,
+    checkpoint: Path | None = None,
 ) -> dict[str, np.ndarray]:
     """Trains one net per key and records after every epoch.
 
@@ -127,6 +129,7 @@ def train_population(
       numbers: name -> a number per member, e.g. rates or reference means: what members differ in
         besides their key. One program trains them all.
       progress: whether to show a bar, or its title.
+      checkpoint: file that keeps the training after every epoch; the same call continues there.
 
     Returns:
       Arrays of shape (members, epochs): test_accuracy, train_loss (mean over the epoch),
@@ -149,6 +152,8 @@ def train_population(
         record=jax.vmap(record, in_axes=(axes, None)),
         data=data,
         progress=progress,
+        checkpoint=checkpoint,
+        donate=True,
     )
     records = {name: np.moveaxis(values, 0, 1) for name, values in records.items()}
     total = records.pop("loss_sum")

@@ -18,3 +18,8 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def explained(error: OSError, what: str) -> OSError:
+    """The same kind of error, saying what it means for the work at hand."""
+    return type(error)(error.errno, f"{what}: {error.strerror or error}")

@@ -13,13 +13,13 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FILES = [*MODULES, *sorted(ROOT.glob("experiments/**/*.py"))]
 
 LAYERS = (
-    ("_typing", "_random", "_files", "_progress", "random"),
+    ("_typing", "_random", "_files", "_digest", "_progress", "random"),
     ("devices",),
     ("pulses", "periphery"),
     ("calibration", "theory", "costs"),
     ("transforms", "optimizers"),
     ("nn",),
-    ("simulate", "sweep", "fit", "results"),
+    ("_checkpoint", "simulate", "sweep", "fit", "results"),
     ("plot", "testing"),
     ("__init__",),
 )

@@ -4,7 +4,6 @@ Every device computes whole blocks, with a program that does not depend on how m
 are; so results cannot depend on it either.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ import numpy as np
 from jax.core import eval_jaxpr
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from sptrack._digest import program_digest
 from sptrack._random import is_key
 from sptrack._typing import Array, Key, PyTree
 from sptrack.sweep.axes import Grid, Tiling
@@ -71,7 +71,14 @@ def trace(run: Callable[..., PyTree], grid: Grid, tiling: Tiling, key: Key, exac
     )
     outputs = {n: jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for n, x in traced.out_info.items()}
     return Program(
-        outputs, _digest(traced.jaxpr), traced.jaxpr, grid, tiling, str(impl), root_data, width
+        outputs,
+        program_digest(traced.jaxpr),
+        traced.jaxpr,
+        grid,
+        tiling,
+        str(impl),
+        root_data,
+        width,
     )
 
 
@@ -145,22 +152,3 @@ def _named(tree: PyTree) -> dict[str, Array]:
     if not named:
         raise ValueError("sweep: the run returns no arrays; return a dict of small arrays.")
     return named
-
-
-def _digest(closed: Any) -> str:
-    """SHA-256 of the lowered program and its constants.
-
-    The program's text has no names of variables or places in it: another one means other numbers.
-    """
-    constants = [np.asarray(_data(constant)) for constant in closed.consts]
-    call = lambda constants, *flat: eval_jaxpr(closed.jaxpr, constants, *flat)
-    abstract = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in closed.in_avals]
-    text = jax.jit(call).lower(closed.consts, *abstract).as_text()
-    digest = hashlib.sha256(text.encode())
-    for constant in constants:
-        digest.update(constant.tobytes())
-    return digest.hexdigest()
-
-
-def _data(x: Any) -> Any:
-    return jax.random.key_data(x) if is_key(x) else x

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sptrack._files import explained
 from sptrack.results import load
 from sptrack.sweep.axes import Tiling
 from sptrack.sweep.status import NOT_RUN
@@ -89,10 +90,10 @@ class Store:
                 array[region] = values[name]
                 self._flush(array, block)
         except OSError as error:
-            raise _explained(
+            raise explained(
                 error,
-                f"can't write to the store {self.path}; all finished blocks are kept, and the same "
-                "call continues when there is space",
+                f"sweep: can't write to the store {self.path}; all finished blocks are kept, and "
+                "the same call continues when there is space",
             ) from error
         self.status[region] = values["status"]
 
@@ -116,7 +117,7 @@ class Store:
             os.rename(part, self.path)
         except OSError as error:
             if not (self.path / "zarr.json").exists():
-                raise _explained(error, f"can't make the store {self.path}") from error
+                raise explained(error, f"sweep: can't make the store {self.path}") from error
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
@@ -180,11 +181,6 @@ def _other_coords(dataset: xarray.Dataset) -> list[str]:
 
 def _plain(attrs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: getattr(value, "tolist", lambda v=value: v)() for name, value in attrs.items()}
-
-
-def _explained(error: OSError, what: str) -> OSError:
-    """The same kind of error, saying what it means for the sweep."""
-    return type(error)(error.errno, f"sweep: {what}: {error.strerror or error}")
 
 
 def _import_zarr() -> Any:

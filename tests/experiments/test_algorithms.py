@@ -15,7 +15,7 @@ from experiments.training import UNITS
 
 
 def test_a_run_leaves_a_row_per_offset_and_algorithm(tmp_path, monkeypatch, capsys):
-    def train(make, config, dataset, keys, *, numbers, progress):
+    def train(make, config, dataset, keys, *, numbers, progress, checkpoint):
         assert numbers["mean"] == [0.0, 0.0, 0.4, 0.4]
         same = jax.random.key_data(keys)
         np.testing.assert_array_equal(same[:2], same[2:])  # a seed's cells at both offsets

@@ -6,7 +6,9 @@ import json
 import numpy as np
 import pytest
 
+import sptrack as spt
 from experiments import quickstart
+from sptrack import _checkpoint
 
 RECORDS = ("test_accuracy", "train_loss", "sp_rms_error")
 PULSES = ("pulses_calibration", "pulses_training", "pulses_transfer")
@@ -17,7 +19,7 @@ def fake_training(monkeypatch):
     """Replaces training by records that depend on nothing but the algorithm's order."""
     calls = []
 
-    def train(analog, config, dataset, keys, *, progress=False):
+    def train(analog, config, dataset, keys, *, progress=False, checkpoint=None):
         calls.append(progress)
         shape = (len(keys), config.epochs)
         return {name: np.full(shape, len(calls) / 10) for name in RECORDS + PULSES}
@@ -36,8 +38,6 @@ def test_a_run_leaves_table_dataset_figure_and_manifest(tmp_path, fake_training,
         rows = list(csv.DictReader(file))
     assert [row["algorithm"] for row in rows] == list(quickstart.ALGORITHMS)
     assert float(rows[3]["accuracy_percent"]) == pytest.approx(40)
-    import sptrack as spt
-
     dataset = spt.results.load(tmp_path / "quickstart.nc")
     assert dict(dataset.sizes) == {"algorithm": 7, "seed": 3, "epoch": 2}
     assert dataset.sp_rms_error.attrs["units"] == "weight"
@@ -79,6 +79,32 @@ def test_interruption_keeps_what_finished(tmp_path, fake_training, monkeypatch, 
     monkeypatch.setattr(quickstart, "train_population", train)
     command(tmp_path, "--resume")
     assert len(fake_training) == len(quickstart.ALGORITHMS)  # the first two were not done again
+
+
+def test_resume_continues_within_a_training(tmp_path, monkeypatch):
+    """Stopped after the third of five epochs: two are left, and the results are the same bits."""
+    flags = ["--algorithms", "digital_sgd", "--seeds", "1", "--epochs", "5"]
+    quickstart.main(["--out", str(tmp_path / "whole"), *flags])
+    assert not list((tmp_path / "whole").glob("parts/*.checkpoint.npz"))
+    written, write = [], _checkpoint.Checkpoint.write
+
+    def stop_after_three(self, done, state, records):
+        write(self, done, state, records)
+        written.append(done)
+        if written == [0, 1, 2, 3]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(_checkpoint.Checkpoint, "write", stop_after_three)
+    stopped = ["--out", str(tmp_path / "stopped"), *flags]
+    with pytest.raises(SystemExit):
+        quickstart.main(stopped)
+    quickstart.main([*stopped, "--resume"])
+    assert written == [0, 1, 2, 3, 4, 5]
+    whole, resumed = (
+        spt.results.digest(spt.results.load(tmp_path / name / "quickstart.nc"))
+        for name in ("whole", "stopped")
+    )
+    assert resumed == whole
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Studies keep finished parts, find them again, and refuse another configuration."""
 
+import contextlib
+import errno
 import json
 
 import numpy as np
@@ -55,6 +57,42 @@ def test_an_interrupted_study_resumes_where_it_stopped(tmp_path, capsys):
     twice = Work()
     twice.collect(tmp_path, resume=True)
     assert twice.done == []
+
+
+def test_a_full_disk_stops_with_a_word_about_what_is_kept(tmp_path, monkeypatch):
+    save = study._save
+
+    def full(records, path):
+        if path.name == "b.npz":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(records, path)
+
+    monkeypatch.setattr(study, "_save", full)
+    with pytest.raises(SystemExit, match=r"Stopped: .*No space.*kept in .*: a\. Go on"):
+        Work().collect(tmp_path)
+    monkeypatch.undo()
+    again = Work()
+    again.collect(tmp_path, resume=True)
+    assert again.done == ["b"]
+
+
+def test_what_a_part_keeps_while_it_runs_is_for_resume_only(tmp_path):
+    """Gone before a new start, found when resumed, gone when the part has finished."""
+    found = []
+
+    def part():
+        unfinished = study.checkpoint(tmp_path, "a")
+        found.append(unfinished.exists())
+        unfinished.write_text("state")
+        if len(found) < 4:
+            raise KeyboardInterrupt
+        return {"x": np.zeros(1)}
+
+    for resume in (False, False, True, True):
+        with contextlib.suppress(SystemExit):
+            study.collect(tmp_path, {"a": part}, manifest(), lambda records: None, resume=resume)
+    assert found == [False, False, True, True]
+    assert [file.name for file in (tmp_path / "parts").iterdir()] == ["a.npz"]
 
 
 def test_without_resume_everything_is_done_again(tmp_path):
