@@ -1,5 +1,20 @@
 """Neural-network layers (flax nnx) that know which of their weights are analog."""
 
-from sptrack.nn.linear import AnalogLinear, AnalogParam, FixedScale, labels, map_weight
+from sptrack.nn.factors import factor_grad, value_and_factor_grad
+from sptrack.nn.layer import seed_reads
+from sptrack.nn.linear import AnalogLinear
+from sptrack.nn.parameters import AnalogParam, FixedScale, labels, map_weight
+from sptrack.nn.recurrent import AnalogSimpleCell, scan
 
-__all__ = ["AnalogLinear", "AnalogParam", "FixedScale", "labels", "map_weight"]
+__all__ = [
+    "AnalogLinear",
+    "AnalogParam",
+    "AnalogSimpleCell",
+    "FixedScale",
+    "factor_grad",
+    "labels",
+    "map_weight",
+    "scan",
+    "seed_reads",
+    "value_and_factor_grad",
+]

@@ -10,6 +10,7 @@ on one line are dependent; bits of different lines and slots are independent; ea
 floor(2^32 p) / 2^32. BL is bounded by a static number, and there is no rejection.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -272,7 +273,8 @@ def _samples(key: Key, w: Array, x: Array, d: Array) -> tuple[Array, Array, Key]
     if single:
         x, d = x[None], d[None]
     fits = w.ndim >= 1 and x.ndim >= 2 and d.ndim == 2 and x.shape[0] == d.shape[0]
-    if not fits or d.shape[1] != w.shape[-1] or x[0].size * d.shape[1] != w.size:
+    inputs = math.prod(x.shape[1:])
+    if not fits or d.shape[1] != w.shape[-1] or inputs * d.shape[1] != w.size:
         raise ValueError(
             "a weight of shape (..., inputs, outputs) needs x of shape (inputs,) and d of shape "
             f"(outputs,), or both with an axis of samples in front; {shapes}"
@@ -280,7 +282,7 @@ def _samples(key: Key, w: Array, x: Array, d: Array) -> tuple[Array, Array, Key]
     numbers = jnp.arange(d.shape[0])
     keys = key[None] if single else jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
     dtype = jnp.promote_types(w.dtype, jnp.float32)
-    return x.reshape(x.shape[0], -1).astype(dtype), d.astype(dtype), keys
+    return x.reshape(-1, inputs).astype(dtype), d.astype(dtype), keys
 
 
 def _line_words(key: Key, purpose: str, p: Array, length: Array, capacity: int) -> Array:

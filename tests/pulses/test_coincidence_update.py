@@ -232,6 +232,15 @@ def test_a_kernel_with_more_axes_is_its_matrix(fast):
         assert same_bits(moved.reshape(12, 2), expected.weight)
 
 
+@both
+def test_without_samples_nothing_happens(fast, train):
+    device, w = device_of(spt.ConstantStep()), jnp.full((3, 2), 0.1)
+    new = spt.coincidence_update(
+        fast, device, w, jnp.zeros((0, 3)), jnp.zeros((0, 2)), 0.1, train=train
+    )
+    np.testing.assert_array_equal(new, w)
+
+
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
 @pytest.mark.parametrize("method", ["aggregate", "mean"])
 def test_the_weights_dtype_is_kept(fast, dtype, method):
