@@ -1,6 +1,10 @@
 """`python -m experiments` lists the commands, what they show and how long they take."""
 
-COMMANDS = {
+import sys
+
+from experiments import rerun, tables
+
+COMMANDS = {  # what it shows; how long it takes
     "quickstart": "six algorithms on cells with unknown symmetric points; minutes on digits",
     "algorithms": "all algorithms on cells with known and unknown symmetric points; ten minutes",
     "zero_shift_accuracy": "Fig. 1a: error of zero-shifting against pulses; half a minute",
@@ -11,6 +15,31 @@ COMMANDS = {
     "benchmark": "time of one training step, E-RIDER beside digital SGD; a minute",
 }
 
+
+def main(arguments: list[str]) -> None:
+    """Lists the experiments, or does one again."""
+    match arguments:
+        case [] | ["-h" | "--help"]:
+            rows = [
+                {"command": f"python -m experiments.{name}"}
+                | dict(zip(("shows", "takes"), what.rsplit("; ", 1), strict=True))
+                for name, what in COMMANDS.items()
+            ]
+            print(tables.text(rows))
+            print(
+                "\n--help of each says more, --smoke is a quick trial. Once more from a manifest:"
+            )
+            print("python -m experiments rerun MANIFEST [--out DIR]")
+        case ["rerun", *others]:
+            rerun.main(others)
+        case [name, *_] if name in COMMANDS:
+            raise SystemExit(f"Write a dot: python -m experiments.{name}")
+        case _:
+            raise SystemExit(
+                f"python -m experiments knows no {arguments[0]!r}: give nothing to see the list, "
+                "or rerun MANIFEST."
+            )
+
+
 if __name__ == "__main__":
-    for name, what in COMMANDS.items():
-        print(f"python -m experiments.{name:20} {what}")
+    main(sys.argv[1:])

@@ -7,6 +7,7 @@ running goes on. A folder that holds another configuration is refused.
 """
 
 import datetime
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -53,14 +54,20 @@ def collect(
         for name, make in parts.items():
             finished[name] = _part(folder, name, make, resume)
             publish(finished)
-            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-            spt.results.save_manifest(manifest | {"ended": now}, folder / "manifest.json")
+            spt.results.save_manifest(ended(manifest, finished), folder / "manifest.json")
     except KeyboardInterrupt:
         print(f"\nInterrupted. {_kept(folder, finished)}")
         raise SystemExit(130) from None
     except OSError as error:
         raise SystemExit(f"Stopped: {error}. {_kept(folder, finished)}") from error
     return finished
+
+
+def ended(manifest: dict[str, Any], results: Any) -> dict[str, Any]:
+    """The manifest with the time of the end and a hash of the results."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    digest = hashlib.sha256(spt.results.canonical_json(results).encode()).hexdigest()
+    return manifest | {"ended": now, "results_sha256": digest}
 
 
 def checkpoint(folder: Path, name: str) -> Path:

@@ -11,7 +11,6 @@
 """
 
 import dataclasses
-import datetime
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import sptrack as spt
-from experiments import tables
+from experiments import study, tables
 from experiments.theory_figure import draw
 from experiments.theory_pulsed import pulsed_table
 from experiments.theory_runs import (
@@ -140,8 +139,7 @@ def write(folder: Path, rows: list[dict[str, Any]], manifest: dict[str, Any]) ->
     folder.mkdir(parents=True, exist_ok=True)
     tables.write_csv(rows, folder / "theory.csv")
     draw(rows, folder / "theory.png")
-    ended = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    spt.results.save_manifest(manifest | {"ended": ended}, folder / "manifest.json")
+    spt.results.save_manifest(study.ended(manifest, rows), folder / "manifest.json")
 
 
 def main(arguments: list[str] | None = None) -> None:
