@@ -13,6 +13,7 @@ from sptrack.optimizers.inspect_state import (
     residual_symmetric_points,
 )
 from sptrack.optimizers.mixed_precision import MixedPrecisionState, mixed_precision
+from sptrack.optimizers.multi_tile import MultiTileState, multi_tile
 from sptrack.optimizers.pulse_details import pulse_details, saturation_report
 from sptrack.optimizers.residual_learning import residual_learning
 from sptrack.optimizers.residual_state import ResidualState
@@ -25,6 +26,7 @@ __all__ = [
     "ColumnTransfer",
     "DigitalBuffer",
     "MixedPrecisionState",
+    "MultiTileState",
     "ResidualState",
     "agad",
     "analog_sgd",
@@ -33,6 +35,7 @@ __all__ = [
     "erider_released",
     "eval_params",
     "mixed_precision",
+    "multi_tile",
     "pulse_counts",
     "pulse_details",
     "read_arrays",

@@ -17,9 +17,10 @@ def read_arrays(state: Any) -> dict[str, PyTree]:
     """All arrays of an optimizer by name, as noise-free reads show them.
 
     Names: "weight" (W), "residual" (P), "tracked_sp" (Q), "held_sp" (Q~ or the static reference),
-    "buffer" (H), "chopper" (c); those that the algorithm has. Use `optax.tree.set` to put a value
-    back, e.g. `optax.tree.set(state, tracked_sp=new_tree)`. A chain of links has the names of its
-    links.
+    "buffer" (H), "chopper" (c); those that the algorithm has. Arrays between W and the one that
+    sees gradients, and what belongs to them, are "residual_1", "tracked_sp_1" and so on. Use
+    `optax.tree.set` to put a value back, e.g. `optax.tree.set(state, tracked_sp=new_tree)`. A chain
+    of links has the names of its links.
 
     Args:
       state: state of an optimizer of sptrack, also inside `optax.chain`, `masked`, `partition`,
@@ -137,8 +138,10 @@ def pulses_by_purpose(state: Any, of_array: Callable) -> tuple[PyTree, PyTree]:
     """
     states = analog_states(state)
     found = merged([{k: of_array(a) for k, a in one.arrays().items()} for one in states])
-    # a state lists its arrays from W to the one that sees gradients; in a chain W comes last
-    trees = [found[name] for name in sorted(found, key=lambda name: name != "weight")]
+    # W first, what sees gradients last: in a chain W comes last, and states of other parameters
+    # may have had fewer arrays
+    places = {"weight": 0, "residual": 2}
+    trees = [found[name] for name in sorted(found, key=lambda name: places.get(name, 1))]
     if not trees:
         raise ValueError("there is no array in this state, only digital parts of an optimizer.")
 

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from sptrack._random import leaf_keys, purpose_key
-from sptrack._typing import Array, Key
+from sptrack._typing import Array, Key, PyTree
 from sptrack.optimizers.column_transfer import Visit, visit
 from sptrack.optimizers.digital_buffer import fill, pulses_of, release
 from sptrack.optimizers.residual_state import (
@@ -38,7 +38,12 @@ from sptrack.transforms.counting import count_rewrite
 
 
 def transfer(
-    key: Key, state: ResidualState, rates: Rates, settings: Settings, due: Any = True
+    key: Key,
+    state: ResidualState,
+    rates: Rates,
+    settings: Settings,
+    due: Any = True,
+    onto: PyTree | None = None,
 ) -> ResidualState:
     """One transfer of every matrix.
 
@@ -48,17 +53,25 @@ def transfer(
       rates: this step's numbers.
       settings: the algorithm.
       due: whether a transfer takes place at all, a boolean.
+      onto: signs of W's own chopper, where W is itself a chopped array; W gets them times d.
     """
-    keys = leaf_keys(key, state.weight.hidden)
+    keys, treedef = leaf_keys(key, state.weight.hidden), jax.tree.structure(state.weight.hidden)
+    signs = [None] * len(keys) if onto is None else treedef.flatten_up_to(onto)
     matrices = [
-        _transfer_one(key, k, one, rates, settings, due)
-        for k, one in zip(keys, split_matrices(state), strict=True)
+        _transfer_one(key, k, one, rates, settings, due, sign)
+        for k, one, sign in zip(keys, split_matrices(state), signs, strict=True)
     ]
     return join_matrices(state, matrices)
 
 
 def _transfer_one(
-    step_key: Key, key: Key, state: ResidualState, rates: Rates, settings: Settings, due: Any
+    step_key: Key,
+    key: Key,
+    state: ResidualState,
+    rates: Rates,
+    settings: Settings,
+    due: Any,
+    onto: Array | None,
 ) -> ResidualState:
     """The transfer of one matrix; fields of `state` are plain arrays here."""
     now = visit(state.weight.hidden, state.count, settings.transfer, due)
@@ -66,7 +79,7 @@ def _transfer_one(
     if settings.transfer is not None:
         val = read_columns(purpose_key(key, "transfer read"), val, settings.transfer.read)  # (T1)
     d = _demodulated(state, now, val - now.get(reference_of(state, settings.w_ref)))  # (T2)
-    state = _deliver(key, state, now, d, rates, settings)  # (T3)
+    state = _deliver(key, state, now, d, rates, settings, onto)  # (T3)
     if settings.is_stored and state.demodulated is not None:
         state = state._replace(demodulated=now.put(state.demodulated, d))
     if rates.eta is not None:
@@ -87,22 +100,32 @@ def _demodulated(state: ResidualState, now: Visit, values: Array) -> Array:
 
 
 def _deliver(
-    key: Key, state: ResidualState, now: Visit, d: Array, rates: Rates, settings: Settings
+    key: Key,
+    state: ResidualState,
+    now: Visit,
+    d: Array,
+    rates: Rates,
+    settings: Settings,
+    onto: Array | None,
 ) -> ResidualState:
     """W after the transfer, and the buffer if there is one."""
+
+    def modulated(values):
+        return values if onto is None else now.sign(onto) * values
+
     key = purpose_key(key, "weight")
     ready, cells, buffer = now.due, now.get(state.weight), settings.buffer
     if settings.waits and rates.p is not None:
         ready = ready & (now.number > chopper_period(rates.p))
     if buffer is None:
-        increments = jnp.where(ready, rates.beta * d, 0)
+        increments = jnp.where(ready, rates.beta * modulated(d), 0)
         written = write(key, cells, increments, method=settings.method)
         return state._replace(weight=now.put_array(state.weight, written))
     array = state.weight if buffer.unit == "weight" else state.residual
     unit = buffer.granularity * array.device.dw_min
     unit = unit / now.interval if buffer.over_lines else unit
     n, rest = release(buffer, fill(buffer, now.get(state.buffer), d, rates.beta, unit))
-    counts = jnp.where(ready, pulses_of(key, buffer, n), 0)
+    counts = jnp.where(ready, modulated(pulses_of(key, buffer, n)), 0)
     written = write_pulses(key, cells, counts, method=settings.method)
     return state._replace(
         weight=now.put_array(state.weight, written), buffer=now.put(state.buffer, rest)
