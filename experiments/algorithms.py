@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 import sptrack as spt
-from experiments import data, study, tables
+from experiments import data, distributed, study, tables
 from experiments.settings import ALGORITHMS, analog, setting_of
 from experiments.training import UNITS, member_keys, train_population
 
@@ -38,6 +38,7 @@ class Config:
       out: folder for the results.
       overwrite: replace results of another configuration in that folder.
       resume: go on where an earlier run stopped, also within an algorithm, after its last epoch.
+      distributed: share the algorithms out among the processes of a Slurm (or other) job.
       smoke: one epoch of one seed with three algorithms, to see that everything works.
     """
 
@@ -49,6 +50,7 @@ class Config:
     out: Path = Path("runs/algorithms")
     overwrite: bool = False
     resume: bool = False
+    distributed: bool = False
     smoke: bool = False
 
 
@@ -209,6 +211,7 @@ def main(arguments: list[str] | None = None) -> None:
     import tyro
 
     config = tyro.cli(Config, args=arguments, prog="python -m experiments.algorithms")
+    distributed.start(config.distributed)
     print(f"{config.dataset} on {config.device}")
     table = rows(run(config))
     print(tables.text([shown(row) for row in table]))

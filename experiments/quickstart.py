@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 import sptrack as spt
-from experiments import data, study, tables
+from experiments import data, distributed, study, tables
 from experiments.settings import analog, setting_of
 from experiments.training import UNITS, member_keys, train_population
 
@@ -50,6 +50,7 @@ class Config:
       out: folder for quickstart.csv, .nc, .png and manifest.json.
       overwrite: replace results of another configuration in that folder.
       resume: go on where an earlier run stopped, also within an algorithm, after its last epoch.
+      distributed: share the algorithms out among the processes of a Slurm (or other) job.
       fast_random: use the fast generator (spt.random.fast_key) instead of threefry.
       smoke: one epoch of one seed, to see that everything works.
     """
@@ -76,6 +77,7 @@ class Config:
     out: Path = Path("runs/quickstart")
     overwrite: bool = False
     resume: bool = False
+    distributed: bool = False
     fast_random: bool = True
     smoke: bool = False
 
@@ -220,6 +222,7 @@ def main(arguments: list[str] | None = None) -> None:
     import tyro
 
     config = tyro.cli(Config, args=arguments, prog="python -m experiments.quickstart")
+    distributed.start(config.distributed)
     print(
         f"{config.dataset} on {config.device}, symmetric points off by {config.reference_mean} ± "
         f"{config.reference_std}"

@@ -3,7 +3,8 @@
 A study is a folder with `manifest.json` and, under `parts/`, one file of arrays per finished part.
 An interruption loses only the part that was running, and of that one only what came after its last
 checkpoint, if it keeps any; with `resume` finished parts are not done again, and the part that was
-running goes on. A folder that holds another configuration is refused.
+running goes on. A folder that holds another configuration is refused. With `--distributed` the
+processes share the parts out and write into the one folder; the first of them publishes.
 """
 
 import datetime
@@ -16,10 +17,11 @@ from typing import Any
 import numpy as np
 
 import sptrack as spt
+from experiments import distributed
 from sptrack._files import write_whole
 
 Records = dict[str, np.ndarray]
-FREE = ("out", "overwrite", "resume")  # flags that change no result
+FREE = ("out", "overwrite", "resume", "distributed")  # flags that change no result
 
 
 def collect(
@@ -48,13 +50,27 @@ def collect(
       SystemExit: if the folder holds another configuration, or something can't be written; with
         code 130 on Ctrl-C.
     """
-    open_folder(folder, manifest, overwrite=overwrite, resume=resume)
+    check_folder(folder, manifest, overwrite=overwrite, resume=resume)
+    distributed.together("the folder is the right one")
+    if distributed.is_first():
+        open_folder(folder, manifest)
+    distributed.together("the folder is open")
     finished: dict[str, Records] = {}
-    try:
-        for name, make in parts.items():
-            finished[name] = _part(folder, name, make, resume)
+
+    def show() -> None:
+        if distributed.is_first():
             publish(finished)
             spt.results.save_manifest(ended(manifest, finished), folder / "manifest.json")
+
+    try:
+        for number, (name, make) in enumerate(parts.items()):
+            if distributed.mine(number):
+                finished[name] = _part(folder, name, make, resume)
+                show()
+        distributed.together("all parts are finished")
+        if len(finished) < len(parts):  # other processes have done the rest
+            finished = {name: _load(_file(folder, name)) for name in parts}
+            show()
     except KeyboardInterrupt:
         print(f"\nInterrupted. {_kept(folder, finished)}")
         raise SystemExit(130) from None
@@ -77,7 +93,7 @@ def checkpoint(folder: Path, name: str) -> Path:
 
 def _part(folder: Path, name: str, make: Callable[[], Records], resume: bool) -> Records:
     """The records of a part, found or made and kept."""
-    path, unfinished = folder / "parts" / f"{name}.npz", checkpoint(folder, name)
+    path, unfinished = _file(folder, name), checkpoint(folder, name)
     if not resume:
         unfinished.unlink(missing_ok=True)
     known = resume and path.exists()
@@ -88,30 +104,45 @@ def _part(folder: Path, name: str, make: Callable[[], Records], resume: bool) ->
     return records
 
 
+def _file(folder: Path, name: str) -> Path:
+    return folder / "parts" / f"{name}.npz"
+
+
 def _kept(folder: Path, finished: Mapping[str, Records]) -> str:
     names = ", ".join(finished) or "nothing yet"
     return f"Finished and kept in {folder}: {names}. Go on with --resume."
 
 
-def open_folder(folder: Path, manifest: dict[str, Any], *, overwrite: bool, resume: bool) -> None:
-    """Makes the folder; refuses one with another configuration, or drops that one's parts."""
+def check_folder(folder: Path, manifest: dict[str, Any], *, overwrite: bool, resume: bool) -> None:
+    """Refuses a folder with another configuration, unless that may be overwritten."""
     if resume and overwrite:
         raise SystemExit("--resume keeps finished parts and --overwrite drops them: give one.")
-    old, parts = folder / "manifest.json", folder / "parts"
-    if old.exists():
-        known, ours = _settings(json.loads(old.read_text())), _settings(manifest)
-        changed = ", ".join(sorted(k for k in {*known, *ours} if known.get(k) != ours.get(k)))
-        if changed and not overwrite:
-            raise SystemExit(
-                f"{folder} holds results of another configuration (different: {changed}). "
-                "Choose another --out, or replace them with --overwrite."
-            )
-        if changed:
-            for part in parts.glob("*.npz"):
-                part.unlink()
+    changed = _changed(folder, manifest)
+    if changed and not overwrite:
+        raise SystemExit(
+            f"{folder} holds results of another configuration (different: {changed}). "
+            "Choose another --out, or replace them with --overwrite."
+        )
+
+
+def open_folder(folder: Path, manifest: dict[str, Any]) -> None:
+    """Makes the folder; drops the parts of another configuration."""
+    parts = folder / "parts"
+    if _changed(folder, manifest):
+        for part in parts.glob("*.npz"):
+            part.unlink()
     parts.mkdir(parents=True, exist_ok=True)
     # From now on the folder is this configuration's, even if the first part never ends.
-    spt.results.save_manifest(manifest, old)
+    spt.results.save_manifest(manifest, folder / "manifest.json")
+
+
+def _changed(folder: Path, manifest: dict[str, Any]) -> str:
+    """What is configured otherwise in the folder, if it holds a study."""
+    old = folder / "manifest.json"
+    if not old.exists():
+        return ""
+    known, ours = _settings(json.loads(old.read_text())), _settings(manifest)
+    return ", ".join(sorted(k for k in {*known, *ours} if known.get(k) != ours.get(k)))
 
 
 def _settings(manifest: dict[str, Any]) -> dict[str, Any]:

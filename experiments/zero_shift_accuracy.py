@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import sptrack as spt
-from experiments import study, tables
+from experiments import distributed, study, tables
 
 REFERENCE = Path(__file__).parent / "reference" / "figure_1a_offsets.csv"
 PUBLISHED = {
@@ -50,6 +50,7 @@ class Config:
       out: folder for the results.
       overwrite: replace results of another configuration in that folder.
       resume: keep the seeds that an earlier run has finished.
+      distributed: share the seeds out among the processes of a Slurm (or other) job.
       smoke: a small array, to see that everything works.
     """
 
@@ -62,6 +63,7 @@ class Config:
     out: Path = Path("runs/zero_shift_accuracy")
     overwrite: bool = False
     resume: bool = False
+    distributed: bool = False
     smoke: bool = False
 
 
@@ -197,6 +199,7 @@ def main(arguments: list[str] | None = None) -> None:
     import tyro
 
     config = tyro.cli(Config, args=arguments, prog="python -m experiments.zero_shift_accuracy")
+    distributed.start(config.distributed)
     print(tables.text(rows(run(config))))
     print(f"Results: {config.out}/zero_shift_accuracy.csv, .nc, .png", file=sys.stderr)
 

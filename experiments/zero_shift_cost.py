@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import sptrack as spt
-from experiments import study, tables
+from experiments import distributed, study, tables
 
 REFERENCE = Path(__file__).parent / "reference" / "figure_1b_pulses.csv"
 DW_MINS = (5e-3, 1e-3, 2e-4, 4e-5, 8e-6, 1.6e-6)
@@ -39,6 +39,7 @@ class Config:
       out: folder for the results.
       overwrite: replace results of another configuration in that folder.
       resume: keep the pulse sizes that an earlier run has finished.
+      distributed: share the pulse sizes out among the processes of a Slurm (or other) job.
       smoke: a small array and three pulse sizes, to see that everything works.
     """
 
@@ -49,6 +50,7 @@ class Config:
     out: Path = Path("runs/zero_shift_cost")
     overwrite: bool = False
     resume: bool = False
+    distributed: bool = False
     smoke: bool = False
 
 
@@ -179,6 +181,7 @@ def main(arguments: list[str] | None = None) -> None:
     import tyro
 
     config = tyro.cli(Config, args=arguments, prog="python -m experiments.zero_shift_cost")
+    distributed.start(config.distributed)
     table = rows(run(config))
     print(tables.text(table))
     print(f"slope of log pulses against log dw_min: {slope(table):.3f}")
