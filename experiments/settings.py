@@ -25,6 +25,9 @@ class Rates:
       residual: learning rate of the residual array.
       transfer: transfer rate, into the buffer.
       direct_transfer: transfer rate of Tiki-Taka, which has no buffer.
+      mixed_precision: learning rate of mixed precision.
+      tiles: numbers of `spt.multi_tile`, which has no buffer either: learning_rate, transfer_rate
+        and its static ones.
       gamma: weight of the residual in what the model sees.
       eta: rate of the filter.
       chop_prob: flips per column read.
@@ -36,6 +39,8 @@ class Rates:
     residual: float
     transfer: float
     direct_transfer: float
+    mixed_precision: float
+    tiles: dict[str, Any]
     gamma: float
     eta: float
     chop_prob: float
@@ -51,6 +56,9 @@ class Setting:
     rates: Rates
 
 
+_TILES = {"learning_rate": 2.0, "transfer_rate": 0.1, "gamma": 0.2, "num_tiles": 4}
+_TILES |= {"transfer_every": (4, 4, 1)}
+
 _DIGITS = Setting(
     TrainConfig(NetConfig((64, 128, 64, 10), "tanh"), epochs=40, analog_decay=0.3),
     Rates(
@@ -58,6 +66,8 @@ _DIGITS = Setting(
         residual=0.5,
         transfer=0.2,
         direct_transfer=0.02,
+        mixed_precision=0.5,
+        tiles=_TILES,
         gamma=0.1,
         eta=1.0,
         chop_prob=0.2,
@@ -77,6 +87,8 @@ _MNIST = Setting(
         residual=8.0,
         transfer=0.03,
         direct_transfer=0.01,
+        mixed_precision=0.1,
+        tiles=_TILES,
         gamma=0.1,
         eta=1.0,
         chop_prob=0.5,
@@ -103,7 +115,9 @@ _SPECIAL: dict[str, Callable[[Rates], dict[str, Any]]] = {
     "erider": lambda r: {"eta": r.eta, "chop_prob": r.chop_prob},
 }
 _WITHOUT_GAMMA = ("agad",)
-ALGORITHMS = ("digital_sgd", "frozen", "analog_sgd", *_SPECIAL)
+ALGORITHMS = (
+    "digital_sgd", "frozen", "analog_sgd", "mixed_precision", *_SPECIAL, "multi_tile"
+)  # fmt: skip
 
 
 def setting_of(dataset: str, epochs: int | None) -> Setting:
@@ -134,12 +148,15 @@ def analog(name: str, key: Any, cells: Any, setting: Setting, dataset: Any) -> A
     if name in ("frozen", "analog_sgd"):
         start = 0.0 if name == "frozen" else rates.analog_sgd
         return spt.analog_sgd(rate(start), weight_spec=cells, key=key)
-    options = {"transfer_rate": rates.transfer, "gamma": rates.gamma} | _SPECIAL[name](rates)
-    options["transfer_rate"] = rate(options["transfer_rate"])
+    if name == "mixed_precision":
+        return spt.mixed_precision(rate(rates.mixed_precision), weight_spec=cells, key=key)
+    common = {"learning_rate": rates.residual, "transfer_rate": rates.transfer}
+    common |= {"gamma": rates.gamma}
+    options = rates.tiles if name == "multi_tile" else common | _SPECIAL[name](rates)
+    options = {k: rate(v) if k.endswith("_rate") else v for k, v in options.items()}
     if name in _WITHOUT_GAMMA:
         del options["gamma"]
     return getattr(spt, name)(
-        rate(rates.residual),
         residual_spec=cells,
         weight_spec=cells,
         transfer=spt.ColumnTransfer(reads_per_transfer=rates.reads_per_transfer),

@@ -1,4 +1,5 @@
-"""Residual learning on several arrays: closed forms, the two-array algorithms, and a NumPy loop.
+"""Residual learning on several arrays: closed forms, the two-array algorithms, a NumPy loop; and
+acceptance test 19.
 
 The loop is written from science/3 section 3.7 and shares no code with sptrack.
 """
@@ -223,6 +224,60 @@ def test_its_rules_on_linear_cells(fast, x64, name):
     for array, tile in zip([states.weight, *states.residuals], tiles, strict=True):
         np.testing.assert_allclose(array.hidden, tile, rtol=0, atol=1e-12)
         assert np.abs(tile[-1] - tile[0]).min() > 1e-3
+
+
+def stationary_error(num_residuals, keys, *, gamma, steps, cells):
+    """Mean of (W_bar - optimum)^2 over the second half of a noisy quadratic, per member.
+
+    Two members, that differ in their noise alone, start at the optimum. Rates are those of
+    Corollary 1: alpha and T_N gamma^N of order 1, T_n of order 1 / gamma, beta of order gamma^2.
+    """
+    optimum = jnp.asarray(np.random.default_rng(1).uniform(-0.5, 0.5, 50))
+    every = (5,) * (num_residuals - 1) + (round(gamma**-num_residuals),)
+
+    def error(key):
+        tx = spt.multi_tile(
+            0.5, num_tiles=num_residuals + 1, transfer_every=every, transfer_rate=0.3 * gamma**2,
+            gamma=gamma, residual_spec=cells, weight_spec=cells, count="none",
+            key=jax.random.fold_in(key, 0),
+        )  # fmt: skip
+
+        def step(carry, k):
+            params, state, total = carry
+            noise = jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, 1), k), (50,))
+            updates, state = tx.update(params - optimum + 0.3 * noise, state, params)
+            params = params + updates
+            late = jnp.where(k >= steps // 2, (params - optimum) ** 2, 0)
+            return (params, state, total + late), None
+
+        begin = optimum, tx.init(optimum), jnp.zeros(50)
+        total = jax.lax.scan(step, begin, jnp.arange(steps))[0][2]
+        return total.mean() / (steps - steps // 2)
+
+    return np.asarray(jax.jit(jax.vmap(error))(keys))
+
+
+def test_acceptance_19_the_error_falls_with_the_number_of_tiles(fast):
+    """Section 9, number 19: Corollary 1 bounds E |W_bar - optimum|^2 by order gamma^(2 N / 3).
+
+    N = 1 to 4, order only: each array must do at least what the bound has, gamma^(2/3) = 0.54, and
+    so must the fit. (What happens is nearer gamma^N, the noise of an array that sees gradients
+    gamma^N times as steep.) Two members differ by up to 25 %, at N = 4; a ratio would have to be off
+    by that to fail for its noise.
+    """
+    gamma, cells = 0.4, spt.LinearResponse(dw_min=0.05)
+    numbers, keys = range(1, 5), jax.random.split(fast, 2)
+    errors = np.stack(
+        [stationary_error(n, keys, gamma=gamma, steps=20_000, cells=cells) for n in numbers]
+    )
+    bound = np.array(
+        [float(spt.theory.multi_tile_error_scale(gamma, n + 1, 1, 1)) for n in numbers]
+    )
+    assert np.all(errors[1:] / errors[:-1] < (bound[1:] / bound[:-1])[:, None]), errors
+    exponent = np.polyfit(np.log(bound), np.log(errors.mean(axis=1)), 1)[0]
+    assert 1 < exponent < 3, exponent  # 1 is the bound, 3 were gamma^(2 N): no noise but W_bar's
+    spread = np.abs(np.diff(np.log(errors), axis=1)).max()
+    assert spread < 0.3, errors
 
 
 def test_pulses_are_counted_by_purpose(fast):
