@@ -1,9 +1,10 @@
-"""TT-v1, TT-v2, c-TTv2 and AGAD step by step against a NumPy re-derivation, float64, exact reads.
+"""TT-v1, TT-v2, RLv2, c-TTv2 and AGAD step by step against NumPy, float64, exact reads.
 
-The rules below are written from science/3 sections 5.1-5.4 in the layout of aihwkit, (outputs,
-inputs), and share no code with sptrack. Before every step the twin takes its state from sptrack's
-(translated: transposed, H in the twin's units), does the step, and is compared with sptrack's next
-state. From the state it also takes where a random chopper flipped; everything else follows.
+The rules below are written from science/3 sections 3.4 (RLv2) and 5.1-5.4 in the layout of aihwkit,
+(outputs, inputs), and share no code with sptrack. Before every step the twin takes its state from
+sptrack's (translated: transposed, H in the twin's units), does the step, and is compared with
+sptrack's next state. From the state it also takes where a random chopper flipped; everything else
+follows.
 
 Cells have constant steps that differ up and down; gradients are whole numbers of pulses and all
 rates binary fractions, so that no pulse is random and the tolerance is rounding, 1e-12.
@@ -49,7 +50,8 @@ class Twin:
     """One matrix in aihwkit's layout; `state` holds C (the weight), A, H, mu, mu_past, c_x, c_d."""
 
     def __init__(self, gamma=0.0, every=1, reads=1, rows=False, thres=None, bg=None, momentum=0.0,
-                 forget=True, bl=1, p=None, tail=None, track=False, warm_up=False):  # fmt: skip
+                 forget=True, bl=1, leak=False, p=None, tail=None, track=False,
+                 warm_up=False):  # fmt: skip
         self.__dict__.update(locals())
         self.period = None if p is None else max(math.ceil(1 / p), 2)
 
@@ -74,7 +76,8 @@ class Twin:
         omega = s[own][k] * s[other] * (read - s["mu_past"][line])
         if self.thres is not None:  # TT-v2: H in weight units
             unit = self.thres
-            filled = s["H"][line] + LR_T * omega
+            kept = (1 - LR_T) * s["H"][line] if self.leak else s["H"][line]
+            filled = kept + LR_T * omega
         else:
             unit = 1.0
             filled = s["H"][line] + LR_T * omega / self.bg
@@ -207,6 +210,22 @@ def test_ttv2(key, x64, name):
     assert jumps == [settings.get("max_pulses", 1)]
 
 
+WHOLE = {"transfer": None}, {"reads": INPUTS}  # all columns after every step
+RLV2 = {
+    "columns": ({"transfer": spt.ColumnTransfer(read=None, visible="live")}, {}),
+    "whole matrices": WHOLE,
+}
+
+
+@pytest.mark.parametrize("name", RLV2)
+def test_rlv2(key, x64, name):
+    """Residual learning behind a buffer that leaks, gradients at W + gamma P."""
+    changed, lines = RLV2[name]
+    buffer = spt.DigitalBuffer.rlv2()
+    tx = made(spt.residual_learning, key, {}, gamma=0.5, buffer=buffer, **changed)
+    assert_follows(tx, Twin(thres=DW / 2, forget=False, leak=True, gamma=0.5, **lines))
+
+
 CHOPPERS = {
     "periodic": ({}, {"chopper": "periodic", "gamma": 0.25}),
     "random": ({}, {"chopper": "random"}),
@@ -231,6 +250,15 @@ def test_chopped_ttv2(key, x64, name):
         assert np.ptp([s.out_chopper for s in states]) == 2
 
 
+def test_chopped_ttv2_on_whole_matrices(key, x64):
+    """With what the model sees of A; an interval between reads is one step here."""
+    changed, lines = WHOLE
+    tx = made(spt.chopped_ttv2, key, {}, chop_prob=0.25, chopper="random", gamma=0.25,
+              buffer=spt.DigitalBuffer(granularity=4.0), **changed)  # fmt: skip
+    states = assert_follows(tx, Twin(bg=4.0 * DW, p=0.25, gamma=0.25, **lines), random=True)
+    assert np.all(np.ptp([np.ravel(s.chopper) for s in states], axis=0) == 2)
+
+
 TRACKERS = {
     "periodic": ({}, {"chop_prob": 0.25}),  # eta = 1
     "periodic, eta 0.5": ({}, {"chop_prob": 0.25, "eta": 0.5}),
@@ -245,12 +273,12 @@ TRACKERS = {
 def test_agad(key, x64, name):
     schedule, changed = TRACKERS[name]
     lines = OUTPUTS if schedule.get("rows") else INPUTS
-    tx = made(spt.agad, key, schedule, **changed, buffer=spt.DigitalBuffer(granularity=16.0))
+    tx = made(spt.agad, key, schedule, **changed, buffer=spt.DigitalBuffer(granularity=8.0))
     p = changed["chop_prob"]
     period = max(math.ceil(1 / p), 2)
     tail = changed.get("eta", 1.0) * period if "eta" in changed else 5.0
     twin = Twin(
-        bg=16.0 * DW / lines, p=p, tail=tail, track=True, warm_up=True, **twin_schedule(schedule)
+        bg=8.0 * DW / lines, p=p, tail=tail, track=True, warm_up=True, **twin_schedule(schedule)
     )
     states = assert_follows(tx, twin, random="chopper" in changed)
     reads = lines * (period + 1) // schedule.get("reads_per_transfer", 1)
