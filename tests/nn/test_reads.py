@@ -1,6 +1,7 @@
 """Layers that read through converters and noise: forward, transposed backward, and their keys."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from sptrack._random import purpose_key
 from sptrack.periphery import ReadPath, ReadPaths, analog_mvm
 from tests.support import assert_mean, same_bits
 
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 PATHS = spt.periphery.table_6()
 BACKWARD = dataclasses.replace(PATHS.backward, out_noise=0.2, out_scale=1.5)
 NOISY = ReadPaths(forward=dataclasses.replace(PATHS.forward, out_scale=2.0), backward=BACKWARD)
@@ -42,7 +44,7 @@ def value_and_grads(layer, key, x, e):
         y = model(x) if key is None else spt.nn.seed_reads(model, key)(x)
         return jnp.sum(e * y), y
 
-    grads, y = jax.grad(loss, argnums=(0, 1), has_aux=True)(params, x)
+    grads, y = quick_jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(params, x)
     return y, *grads
 
 
