@@ -262,8 +262,8 @@ def test_acceptance_19_the_error_falls_with_the_number_of_tiles(fast):
 
     N = 1 to 4, order only: each array must do at least what the bound has, gamma^(2/3) = 0.54, and
     so must the fit. (What happens is nearer gamma^N, the noise of an array that sees gradients
-    gamma^N times as steep.) Two members differ by up to 25 %, at N = 4; a ratio would have to be off
-    by that to fail for its noise.
+    gamma^N times as steep.) Two members differ by up to 25 %, at N = 4; a ratio would have to be
+    off by that to fail for its noise.
     """
     gamma, cells = 0.4, spt.LinearResponse(dw_min=0.05)
     numbers, keys = range(1, 5), jax.random.split(fast, 2)
