@@ -14,6 +14,7 @@ gradient array, where `transfer_every` = n_s updates share one transfer of a col
 
 Algorithms that nobody has published a cost for are counted in the same way, and `SOURCES` says so.
 Not part of it: forward and backward pass, peripheral circuits, and sending data between arrays.
+Source: Rasch et al. 2024, the table of run times.
 """
 
 from collections.abc import Mapping
@@ -48,13 +49,13 @@ class ArrayHardware:
       40.0
     """
 
-    size: float = number(512.0, low=1)
-    pulses_per_update: float = number(5.0, low=0, above=True)
-    pulse_ns: float = number(5.0, low=0)
-    mvm_ns: float = number(40.0, low=0)
-    transfer_every: float = number(2.0, low=1)
-    batch: float = number(100.0, low=1)
-    rate: float = number(175.0, low=0, above=True)
+    size: float = number(512.0, low=1, symbol="N", unit="lines")
+    pulses_per_update: float = number(5.0, low=0, above=True, symbol="l", unit="slots")
+    pulse_ns: float = number(5.0, low=0, symbol="t_sp", unit="ns")
+    mvm_ns: float = number(40.0, low=0, symbol="t_mvm", unit="ns")
+    transfer_every: float = number(2.0, low=1, symbol="n_s", unit="updates")
+    batch: float = number(100.0, low=1, symbol="B", unit="samples")
+    rate: float = number(175.0, low=0, above=True, unit="operations/ns")
 
 
 DEFAULT = ArrayHardware()  # pyright: ignore[reportCallIssue]  # it sees no defaults in `number`

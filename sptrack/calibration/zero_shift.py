@@ -20,8 +20,9 @@ import numpy as np
 
 from sptrack._random import as_key, normal, uniform
 from sptrack._typing import Array, Key, check_number
+from sptrack.devices.compound import combine
 from sptrack.devices.device import within_bounds
-from sptrack.pulses.apply import check_device, check_weight, one_pulse
+from sptrack.pulses.apply import check_weight, one_pulse
 from sptrack.pulses.shown import show
 
 SCHEMES = ("cyclic", "stochastic")
@@ -32,7 +33,7 @@ class ZeroShiftResult(NamedTuple):
     """Outcome of zero-shifting.
 
     Attributes:
-      estimate: estimated symmetric points, of the weight's shape.
+      estimate: estimated symmetric points, of the shape of the cells.
       pulses: pulses spent on each cell, N; scalar integer.
       trace: what reads showed after every `record_every` pulses, shape (N // record_every, *shape),
         or None.
@@ -91,7 +92,8 @@ def zero_shift(
     Args:
       key: a JAX random key (cycle, write and read noise, and the stochastic scheme's signs).
       device: a device.
-      w: hidden weights to start from, of the device's shape.
+      w: hidden weights to start from, of the device's shape; for cells of several devices with an
+        axis of parts in front (`spt.devices.program`).
       num_pulses: pulses per cell N, >= 1 (>= 2 for "two_point").
       scheme: "cyclic" or "stochastic".
       first: direction of the first pulse of the cyclic scheme, "up" or "down".
@@ -123,8 +125,7 @@ def zero_shift(
     check_options(num_pulses, scheme, first, average, tail_fraction, record_every)
     _check_zero_shift_method(method, scheme, average, device)
     check_number("zero_shift", "read_noise_std", read_noise_std, 0.0, jnp.inf)
-    check_weight(w, w, "w")
-    check_device(device, w)
+    check_weight(device, w)
     key = as_key(key)
     reads_noisily = not isinstance(read_noise_std, (int, float)) or read_noise_std > 0
     tail = {"none": 1, "two_point": 2, "tail": max(1, round(tail_fraction * num_pulses))}[average]
@@ -135,7 +136,7 @@ def zero_shift(
         shown = show(step_key, device, hidden)
         if not reads_noisily:
             return shown
-        return shown + read_noise_std * normal(step_key, "read noise", w)
+        return shown + read_noise_std * normal(step_key, "read noise", shown)
 
     def kept(total: Array, index: Any, hidden: Array) -> Array:
         if average == "none":
@@ -146,7 +147,7 @@ def zero_shift(
         _ADVANCE[method], key=key, device=device, kept=kept, stochastic=scheme == "stochastic"
     )
 
-    carry, trace, done = (w, jnp.zeros_like(w)), None, 0
+    carry, trace, done = (w, jnp.zeros_like(combine(device, w))), None, 0
     if record_every is not None:
         blocks, even = num_pulses // record_every, record_every % 2 == 0
 
@@ -171,7 +172,7 @@ def _one_by_one(carry, start, length, rises, *, key, device, kept, stochastic):
         hidden, total = carry
         step_key = jax.random.fold_in(key, index)
         if stochastic:
-            rises = uniform(step_key, "zero-shift sign", hidden) < 0.5
+            rises = uniform(step_key, "zero-shift sign", total) < 0.5
         hidden = one_pulse(step_key, device, hidden, rises)
         return hidden, kept(total, index, hidden)
 

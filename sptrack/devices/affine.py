@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from sptrack._typing import Array, Key
 from sptrack.devices.cyclic_law import cyclic_law
 from sptrack.devices.pulsed import Cells, PulsedSpec
-from sptrack.devices.pulsed_device import PulsedDevice, read_against
+from sptrack.devices.pulsed_device import PulsedDevice
 
 _SMALL = 1e-12  # below this slope a series replaces what would be 0 / 0
 _STEEP = 1 - 1e-6  # one pulse at a larger slope reaches the bound
@@ -107,6 +107,18 @@ class AffineDevice(PulsedDevice):
             return mean, std * jnp.sqrt(jnp.where(flat | (n == 1), n - n * (n - 1) * x, variance))
         return mean, None
 
+    def against(self, reference: Array) -> "AffineDevice":
+        """The same cells read against a reference, in w = h - reference."""
+        retention = self.retention
+        return dataclasses.replace(
+            self,
+            up=self.up - self.up_slope * reference,
+            down=self.down + self.down_slope * reference,
+            low=self.low - reference,
+            high=self.high - reference,
+            retention=None if retention is None else retention.shifted(reference),
+        )
+
     def cyclic_law(self, w: Array, pulses: Any, rises: Any) -> tuple[Array, Array | None]:
         """Mean and std after alternating pulses; `sptrack.devices.cyclic_law` has the equations."""
         return cyclic_law(self, w, pulses, rises)
@@ -121,9 +133,11 @@ def affine_cells(
     reference: Array | None = None,
 ) -> AffineDevice:
     """The device of pulsed cells whose steps fall by these slopes, in w = h - reference."""
-    up, down = cells.step_up, cells.step_down
-    fields = spec.device_fields(key, cells)
-    if reference is not None:
-        up, down = up - up_slope * reference, down + down_slope * reference
-        fields = read_against(fields, reference)
-    return AffineDevice(up=up, up_slope=up_slope, down=down, down_slope=down_slope, **fields)
+    device = AffineDevice(
+        up=cells.step_up,
+        up_slope=up_slope,
+        down=cells.step_down,
+        down_slope=down_slope,
+        **spec.device_fields(key, cells),
+    )
+    return device if reference is None else device.against(reference)

@@ -1,4 +1,7 @@
-"""Cells with a constant step (aihwkit's ConstantStep), and the ideal array."""
+"""Cells with a constant step, and the ideal array.
+
+Source: aihwkit 1.2, ConstantStepDevice.
+"""
 
 import math
 

@@ -20,6 +20,9 @@ Optional, with what holds in their absence:
                     `rises`: zero-shifting in one step              (only pulse by pulse)
   continuous        True for an array that takes any increment exactly, not in pulses     (False)
 
+Cells that are made of several devices have hidden weights with an axis of parts in front; what such
+a device has besides is in `sptrack.devices.compound`.
+
 Required of a spec, the distribution that devices are drawn from:
   sample(key, shape, dtype)   -> device
 
@@ -254,7 +257,8 @@ def slope_at_symmetric_point(device: Any) -> Array:
       symmetric point. Differentiable with respect to the device.
 
     Raises:
-      ValueError: as `symmetric_point`.
+      ValueError: as `symmetric_point`; for cells of several devices, whose parts return each at its
+        own rate.
 
     Example:
       >>> import jax, sptrack as spt
@@ -262,6 +266,11 @@ def slope_at_symmetric_point(device: Any) -> Array:
       >>> print(spt.slope_at_symmetric_point(device))  # (1 / 0.5 + 1 / 1) / 2
       1.5
     """
+    if hasattr(device, "parts"):
+        raise ValueError(
+            f"{type(device).__name__}: parts of a cell return each at its own rate; ask "
+            "slope_at_symmetric_point of device.parts."
+        )
     point = symmetric_point(device)
     inside = jnp.nan_to_num(point)
     slope = jax.jvp(lambda w: asymmetric_part(device, w), (inside,), (jnp.ones_like(inside),))[1]

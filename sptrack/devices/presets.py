@@ -7,9 +7,12 @@ Rasch et al., IEDM 2022) are read against their symmetric points, known up to `r
 there: set `corrupt_devices_prob` to have it.
 """
 
+from typing import Any
+
 from sptrack.devices.constant_step import ConstantStep
 from sptrack.devices.exp_step import ExpStep
 from sptrack.devices.linear_step import LinearStep
+from sptrack.devices.one_sided_pair import OneSidedPair
 from sptrack.devices.preset_values import VALUES
 from sptrack.devices.soft_bounds import SoftBounds, SoftBoundsReference
 
@@ -21,6 +24,7 @@ __all__ = [
     "gokmen_vlasov",
     "idealized",
     "pcm",
+    "pcm_pair",
     "reram_array_hfo2",
     "reram_array_om",
     "reram_es",
@@ -185,6 +189,29 @@ def pcm(**overrides) -> ExpStep:
       200
     """
     return ExpStep(**(VALUES["pcm"] | overrides))
+
+
+def pcm_pair(**overrides) -> OneSidedPair:
+    """Two phase-change cells that only get up pulses, weights from -2 to 2, refreshed when full.
+
+    aihwkit's `PCMPresetUnitCell`: two `pcm` cells, looked at after every write (there after every
+    mini-batch), counting pulses as aihwkit does (`granularity="aihwkit"`, 0.032 in weight units).
+
+    Args:
+      **overrides: any field of `OneSidedPair`; `device=spt.presets.pcm(...)` for other cells.
+
+    Raises:
+      TypeError: for an unknown field.
+      ValueError: for a value out of range.
+
+    Example:
+      >>> import jax, sptrack as spt
+      >>> device = spt.sample_device(jax.random.key(0), spt.presets.pcm_pair(), (2,))
+      >>> print(device.dw_min.round(4))
+      0.0323
+    """
+    defaults: dict[str, Any] = {"device": pcm(granularity="aihwkit"), "refresh_every": 1}
+    return OneSidedPair(**(defaults | overrides))
 
 
 def reram_array_om(**overrides) -> SoftBoundsReference:

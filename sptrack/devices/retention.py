@@ -24,6 +24,7 @@ import jax.numpy as jnp
 
 from sptrack._random import normal
 from sptrack._typing import Array, Key, child, number, option, spec
+from sptrack.devices.compound import is_compound, map_parts
 from sptrack.devices.device import bounds
 from sptrack.devices.sampling import is_off, spreads, switchable
 
@@ -239,12 +240,16 @@ def is_relaxing(device: Any) -> bool:
       >>> spt.devices.is_relaxing(spt.sample_device(jax.random.key(0), spec, ()))
       True
     """
+    if is_compound(device):
+        return any(map(is_relaxing, device.parts))
     retention = getattr(device, "retention", None)
     return retention is not None and retention.is_active
 
 
-def start_clock(device: Any, w: Array) -> DriftClock | None:
+def start_clock(device: Any, w: Array) -> Any:
     """The clock of cells that have all just been written; None for a device without drift.
+
+    A `DriftClock`, or for cells of several devices a tuple with the clock of each part.
 
     Example:
       >>> import jax, jax.numpy as jnp, sptrack as spt
@@ -252,6 +257,9 @@ def start_clock(device: Any, w: Array) -> DriftClock | None:
       >>> print(spt.devices.start_clock(device, jnp.zeros(2)))
       None
     """
+    if is_compound(device):
+        clocks = tuple(start_clock(part, w[k]) for k, part in enumerate(device.parts))
+        return None if all(clock is None for clock in clocks) else clocks
     retention = getattr(device, "retention", None)
     if retention is None or retention.drift is None:
         return None
@@ -259,8 +267,8 @@ def start_clock(device: Any, w: Array) -> DriftClock | None:
 
 
 def relax(
-    key: Key, device: Any, w: Array, clock: DriftClock | None = None, before: Array | None = None
-) -> tuple[Array, DriftClock | None]:
+    key: Key, device: Any, w: Array, clock: Any = None, before: Array | None = None
+) -> tuple[Array, Any]:
     """What the time between two updates does to the hidden weights: decay, diffusion, drift.
 
     Args:
@@ -285,6 +293,17 @@ def relax(
     """
     if not is_relaxing(device):
         return w, clock
+    if is_compound(device):
+        clocks = [None] * len(device.parts) if clock is None else list(clock)
+
+        def one(key, part, plane, k):
+            plane, clocks[k] = relax(
+                key, part, plane, clocks[k], None if before is None else before[k]
+            )
+            return plane
+
+        new = map_parts(key, device, w, one)
+        return new, None if clock is None else tuple(clocks)
     retention = device.retention
     new = w
     if retention.decay is not None:
@@ -321,13 +340,13 @@ def _drifted(
 
 
 def reset(key: Key, device: Any, w: Array, where: Any = True) -> Array:
-    """Resets cells: w <- b + reset_std xi, within the bounds.
+    """Resets cells: w <- b + reset_std xi, within the bounds; all parts of a compound cell.
 
     Args:
       key: a JAX random key.
       device: a device; one without `retention` is reset to 0.
       w: hidden weights.
-      where: which cells, booleans of w's shape or one for all.
+      where: which cells, booleans of the cells' shape or one for all.
 
     Returns:
       The hidden weights, of w's shape.
@@ -340,6 +359,8 @@ def reset(key: Key, device: Any, w: Array, where: Any = True) -> Array:
       >>> print(spt.devices.reset(jax.random.key(1), device, w, jnp.array([True, False])))
       [0.1 0.3]
     """
+    if is_compound(device):
+        return map_parts(key, device, w, lambda k, part, plane, _: reset(k, part, plane, where))
     retention = getattr(device, "retention", None) or Retention()
     fresh = jnp.zeros_like(w) if retention.rest is None else retention.rest
     if retention.reset_std is not None:

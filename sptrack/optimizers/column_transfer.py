@@ -2,7 +2,7 @@
 
 After every `transfer_every` steps the next line of every matrix is read (or the next few), from the
 first to the last and again. A line is a column (one input, all outputs) or a row. What happens with
-a read is in `transfer.py`.
+a read is in `transfer.py`. Source: Rasch et al. 2024; the released experiments of arXiv 2602.21321.
 """
 
 from typing import Any, NamedTuple
@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sptrack._typing import Array, child, spec
+from sptrack._typing import Array, child, option, spec
 from sptrack.periphery import ReadPath
-from sptrack.transforms.arrays import ArrayState, lines, num_columns, num_rows, set_lines
+from sptrack.transforms.arrays import ArrayState
+from sptrack.transforms.lines import lines, num_columns, num_rows, set_lines
 
 VISIBLE = ("live", "stored")
 
@@ -43,11 +44,11 @@ class ColumnTransfer:
     """
 
     read: ReadPath | None = child(ReadPath(out_noise=0.06))  # pyright: ignore[reportCallIssue]
-    transfer_every: int = 1
-    reads_per_transfer: int = 1
-    rows: bool = False
-    warm_up: bool | None = None
-    visible: str | None = None
+    transfer_every: int = option(1, symbol="n_s")
+    reads_per_transfer: int = option(1)
+    rows: bool = option(False)
+    warm_up: bool | None = option(None)
+    visible: str | None = option(None)
 
     def check(self):
         """Refuses what is no read path, counts that are no positive integers, unknown choices."""
@@ -107,8 +108,11 @@ class Visit(NamedTuple):
         return flat[None, :] if across else flat[self.indices][:, None]
 
     def put(self, matrix: Any, values: Array) -> Array:
-        """The matrix with new values where it is visited and due; what is no matrix as given."""
-        if jnp.shape(matrix) != self.shape:
+        """The matrix with new values where it is visited and due; what is no matrix as given.
+
+        A matrix may have an axis of parts in front, and its values too.
+        """
+        if self.shape not in (jnp.shape(matrix), jnp.shape(matrix)[1:]):
             return values
         if self.due is not True:
             values = jnp.where(self.due, values, self.get(matrix))

@@ -14,7 +14,7 @@ of steps between two reads of a line if so wanted. RLv2 (Wu et al. 2025) leaks a
     H <- (1 - beta) H + beta d / g                            (B1')
 
 H is kept in units of g. Rasch et al. keep it in weight units for TT-v2 (H g here); the pulses are
-the same.
+the same. Source: Rasch et al. 2024, eqs. (10)-(13); Wu et al. 2025 for the leak.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from sptrack._random import uniform
-from sptrack._typing import Array, Key, number, spec
+from sptrack._typing import Array, Key, number, option, spec
 from sptrack.devices.sampling import is_off
 
 UNITS = ("residual", "weight")
@@ -53,14 +53,16 @@ class DigitalBuffer:
       'weight'
     """
 
-    granularity: float = number(1000.0, low=0, above=True)
-    over_lines: bool = True
-    unit: str = "residual"
-    momentum: float = number(0.0, low=0, high=1)
-    forget: bool = True
-    max_pulses: float = number(1, low=1)
-    step: float = number(1.0, low=0)
-    leak: bool = False
+    granularity: float = number(
+        1000.0, low=0, above=True, unit="δ", equation="g = granularity δ / steps between reads"
+    )
+    over_lines: bool = option(True, equation="False: g = granularity δ")
+    unit: str = option("residual", equation="δ of P or of W")
+    momentum: float = number(0.0, low=0, high=1, unit="1", equation="(B3a), (B3b)")
+    forget: bool = option(True, equation="(B3a) instead of (B3b)")
+    max_pulses: float = number(1, low=1, unit="pulses", equation="n = clip(trunc(H), ±max_pulses)")
+    step: float = number(1.0, low=0, unit="pulses", equation="step n pulses on W")
+    leak: bool = option(False, equation="H ← (1 − β) H + β d/g")
 
     def check(self):
         """Refuses an unknown unit."""

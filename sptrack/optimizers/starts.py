@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sptrack._typing import Array, Key, PyTree
-from sptrack.devices.device import bounds
+from sptrack.devices.compound import program
 from sptrack.transforms.arrays import ArrayState, array_symmetric_points, read, show_array
 
 
@@ -30,7 +30,7 @@ def at_first_read(key: Key, residual: ArrayState) -> Start:
 def at_zero(key: Key, residual: ArrayState) -> Start:
     """P where it is, and R = 0."""
     del key
-    zeros = jax.tree.map(jnp.zeros_like, residual.hidden)
+    zeros = jax.tree.map(jnp.zeros_like, read(residual))
     return Start(residual, zeros, jnp.zeros([], jnp.uint32))
 
 
@@ -56,10 +56,10 @@ def check_reference(reference: str | PyTree) -> None:
 def move_to(key: Key, array: ArrayState, target: PyTree) -> ArrayState:
     """The array programmed to `target`, clipped to its bounds."""
 
-    def clipped(old, device, new):
-        return jnp.clip(new, *bounds(device)).astype(old.dtype)
+    def programmed(old, device, new):
+        return program(device, new.astype(old.dtype))
 
-    hidden = jax.tree.map(clipped, array.hidden, array.device, target)
+    hidden = jax.tree.map(programmed, array.hidden, array.device, target)
     return show_array(key, array._replace(hidden=hidden))
 
 
@@ -67,14 +67,14 @@ def reference_tree(reference: Any, array: ArrayState) -> PyTree:
     """The reference as a tree like the parameters."""
     if isinstance(reference, str):
         if reference == "zero":
-            return jax.tree.map(jnp.zeros_like, array.hidden)
+            return jax.tree.map(jnp.zeros_like, read(array))
         return array_symmetric_points(array)
     if np.ndim(reference) == 0 and not jax.tree.structure(reference).num_nodes > 1:
-        return jax.tree.map(lambda w: jnp.full_like(w, reference), array.hidden)
-    wanted = jax.tree.map(jnp.shape, array.hidden)
+        return jax.tree.map(lambda w: jnp.full_like(w, reference), read(array))
+    wanted = jax.tree.map(jnp.shape, read(array))
     given = jax.tree.map(jnp.shape, reference)
     if wanted != given:
         raise ValueError(
             f"reference must be a tree like params: shapes {wanted}, got shapes {given}."
         )
-    return jax.tree.map(lambda w, r: jnp.asarray(r, w.dtype), array.hidden, reference)
+    return jax.tree.map(lambda w, r: jnp.asarray(r, w.dtype), read(array), reference)

@@ -74,7 +74,7 @@ def _transfer_one(
     onto: Array | None,
 ) -> ResidualState:
     """The transfer of one matrix; fields of `state` are plain arrays here."""
-    now = visit(state.weight.hidden, state.count, settings.transfer, due)
+    now = visit(read(state.weight), state.count, settings.transfer, due)
     val = now.get(read(state.residual))
     if settings.transfer is not None:
         val = read_columns(purpose_key(key, "transfer read"), val, settings.transfer.read)  # (T1)
@@ -140,7 +140,7 @@ def _flip(
         return state
     sign = now.sign(state.chopper)
     if now.indices is None:
-        flips = draw_flips(key, state.weight.hidden, now.number, rates.p, settings.chopper)
+        flips = draw_flips(key, read(state.weight), now.number, rates.p, settings.chopper)
     elif settings.chopper == "periodic":
         flips = (now.number + 1) % chopper_period(rates.p) == 0
     else:

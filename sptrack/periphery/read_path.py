@@ -3,7 +3,7 @@
 Names and rules are those of aihwkit 1.2 (class IOParameters, file rpu_forward_backward_pass.cpp)
 for its one-pass product. Left out: IR drop, voltage offsets and series resistance, nonlinear
 outputs, asymmetries of inputs and outputs, separate passes for positive and negative inputs, and
-the managements "max", "abs max by sums" and "worst case".
+the managements "max", "abs max by sums" and "worst case". Source: aihwkit 1.2, IOParameters.
 """
 
 import dataclasses
@@ -87,22 +87,22 @@ class ReadPath:
     """
 
     inp_bound: float | None = number(None, low=0, above=True, unit="α", equation=_INPUT)
-    inp_res: float | None = number(None, low=0, equation="inp_step = 2 inp_bound inp_res")
+    inp_res: float | None = number(None, low=0, unit="1", equation="inp_step = 2 inp_bound inp_res")
     inp_noise: float | None = number(None, low=0, unit="α", equation=_INPUT)
     inp_sto_round: bool = option(False, equation="round up with the probability of the remainder")
-    w_noise: float | None = number(None, low=0, equation=_OUTPUT)
+    w_noise: float | None = number(None, low=0, unit="W", equation=_OUTPUT)
     w_noise_kind: str = option("constant", symbol="s", equation="‖x'‖, or sqrt(Σ_j |W_j| x'_j²)")
     out_bound: float | None = number(None, low=0, above=True, unit="W α", equation=_SHOWN)
-    out_res: float | None = number(None, low=0, equation="out_step = 2 out_bound out_res")
+    out_res: float | None = number(None, low=0, unit="1", equation="out_step = 2 out_bound out_res")
     out_noise: float | None = number(None, low=0, unit="W α", equation=_OUTPUT)
     out_sto_round: bool = option(False, equation="round up with the probability of the remainder")
-    out_scale: float = number(1.0, low=0, above=True, equation=_SHOWN)
+    out_scale: float = number(1.0, low=0, above=True, unit="1", equation=_SHOWN)
     noise_management: str = option("none", symbol="α", equation="1, max|x|, nm_scale, or its mean")
     nm_scale: float | None = number(None, low=0, above=True, unit="x", equation="α, or its maximum")
     bound_management: str = option("none", symbol="r", equation="1, or 2^k with no output clipped")
-    max_bm_factor: float = number(1000.0, low=1, equation="stop at r > max_bm_factor")
+    max_bm_factor: float = number(1000.0, low=1, unit="1", equation="stop at r > max_bm_factor")
     max_bm_res: float = number(
-        0.25, low=0, above=True, equation="stop when r inp_step > max_bm_res"
+        0.25, low=0, above=True, unit="1", equation="stop when r inp_step > max_bm_res"
     )
 
     def check(self):

@@ -9,7 +9,7 @@ from sptrack.pulses.coincidence import (
     expected_coincidences,
 )
 from sptrack.pulses.factors import Factors, contract, is_factors, unscaled
-from sptrack.pulses.shown import has_write_noise, show, show_written
+from sptrack.pulses.shown import has_write_noise, show, show_written, shows_hidden
 from sptrack.pulses.tally import Tally, apply_counted, moved_pulses, tally_of
 from sptrack.pulses.train import (
     Lines,
@@ -55,6 +55,7 @@ __all__ = [
     "saturation",
     "show",
     "show_written",
+    "shows_hidden",
     "tallied_update",
     "tally_of",
     "unscaled",

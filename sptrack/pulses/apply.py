@@ -6,6 +6,7 @@ One pulse on a cell at weight w (w is the hidden weight, which no read disturbs)
     down:  w <- clip(w - dw_min (q_down(w) + std_down(w) xi))
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -13,7 +14,9 @@ import jax.numpy as jnp
 
 from sptrack._random import as_key, normal
 from sptrack._typing import Array, Key
+from sptrack.devices.compound import cell_shape, is_compound
 from sptrack.devices.device import within_bounds
+from sptrack.pulses.parts import on_parts
 
 METHODS = ("exact", "aggregate", "mean")
 _GROUPS = 8  # steps that "aggregate" takes on a device without a closed form
@@ -25,22 +28,25 @@ def check_method(method: str) -> None:
         raise ValueError(f"method must be one of {METHODS}, got {method!r}.")
 
 
-def check_weight(w: Array, other: Array, name: str) -> None:
-    """Raises unless `w` is a floating array of the same shape as `other`."""
+def check_weight(device: Any, w: Array, other: Array | None = None, name: str = "") -> None:
+    """Raises unless `w` is floating and fits the device, and `other` has the cells' shape."""
     if not jnp.issubdtype(w.dtype, jnp.floating):
         raise TypeError(f"w must be floating, got dtype {w.dtype}; convert it with astype(float).")
-    if w.shape != other.shape:
-        raise ValueError(f"{name} must have the shape of w, {w.shape}, got {other.shape}.")
-
-
-def check_device(device: Any, w: Array) -> None:
-    """Raises ValueError unless the device's response has the shape of `w`."""
+    if is_compound(device) and (w.ndim == 0 or w.shape[0] != device.planes):
+        raise ValueError(
+            f"cells of several devices need w with an axis of {device.planes} in front, got shape "
+            f"{w.shape}; begin with w = spt.devices.program(device, target)."
+        )
+    cells = cell_shape(device, w)
+    if other is not None and other.shape != cells:
+        whose = "the cells" if is_compound(device) else "w"
+        raise ValueError(f"{name} must have the shape of {whose}, {cells}, got {other.shape}.")
     try:
         shape = jax.eval_shape(device.response, w)[0].shape
     except (TypeError, ValueError) as error:  # shapes that don't broadcast
         raise ValueError(f"the device doesn't fit w of shape {w.shape}: {error}") from None
-    if shape != w.shape:
-        raise ValueError(f"w must have the device's shape {shape}, got {w.shape}.")
+    if shape != cells:
+        raise ValueError(f"w must have the device's shape {shape}, got {cells}.")
 
 
 def apply_pulses(key: Key, device: Any, w: Array, counts: Array, *, method: str = "exact") -> Array:
@@ -61,14 +67,17 @@ def apply_pulses(key: Key, device: Any, w: Array, counts: Array, *, method: str 
         relative to the movement of a group.
       mean: counts * dw_min through eq. (2) of arXiv 2602.21321, all pulses at the present weight
         and no noise: first order, error of order n dw_min q' relative to the movement.
+    On cells of several devices (`spt.VectorCell`, `spt.OneSidedPair`) each method does this to
+    every part, with the pulses that the part gets.
     Pathwise gradients of "aggregate" and "mean" with respect to w and the device are exact for what
     is computed, up to the clip, where the sub-gradient of a clipped cell is zero.
 
     Args:
       key: a JAX random key (unused by "mean").
       device: a device.
-      w: hidden weights, floating, of the device's shape.
-      counts: signed integers of w's shape; positive ones raise w.
+      w: hidden weights, floating, of the device's shape; for cells of several devices with an axis
+        of parts in front (`spt.devices.program`).
+      counts: signed integers, of the cells' shape; positive ones raise w.
       method: "exact", "aggregate" or "mean".
 
     Returns:
@@ -93,13 +102,18 @@ def apply_pulses(key: Key, device: Any, w: Array, counts: Array, *, method: str 
             "spt.analog_update."
         )
     counts = counts.astype(jnp.int32)
-    check_weight(w, counts, "counts")
-    check_device(device, w)
-    key = as_key(key)
-    if method == "exact":
-        return one_at_a_time(key, device, w, counts)[0]
+    check_weight(device, w, counts, "counts")
+    return _apply(as_key(key), device, w, counts, method)
+
+
+def _apply(key: Key, device: Any, w: Array, counts: Array, method: str) -> Array:
+    """`apply_pulses` by method, everything checked."""
     if method == "mean":
         return mean_update(device, w, counts * device.dw_min)
+    if is_compound(device):
+        return on_parts(key, device, w, counts, functools.partial(_apply, method=method))
+    if method == "exact":
+        return one_at_a_time(key, device, w, counts)[0]
     if hasattr(device, "pulse_law"):
         return _from_law(key, device, w, counts)
     return _in_groups(key, device, w, counts)
@@ -112,7 +126,7 @@ def one_pulse(key: Key, device: Any, w: Array, rises: Array, count: Any = 1) -> 
       key: a JAX random key; this step's own.
       device: a device.
       w: hidden weights.
-      rises: booleans, of w's shape or scalar: up (True) or down.
+      rises: booleans, of the cells' shape or scalar: up (True) or down.
       count: how many pulses at this weight, broadcastable; 0 leaves a cell as it is.
 
     Returns:
@@ -124,6 +138,9 @@ def one_pulse(key: Key, device: Any, w: Array, rises: Array, count: Any = 1) -> 
       >>> print(spt.pulses.one_pulse(jax.random.key(1), device, jnp.zeros(2), jnp.array(True)))
       [0.1 0.1]
     """
+    if is_compound(device):
+        counts = jnp.broadcast_to(jnp.where(rises, 1, -1) * count, cell_shape(device, w))
+        return on_parts(key, device, w, counts, _pulse_of)
     q_up, q_down = device.response(w)
     step = jnp.where(rises, q_up, -q_down) * count
     std_up, std_down = device.noise(w) if hasattr(device, "noise") else (None, None)
@@ -131,6 +148,10 @@ def one_pulse(key: Key, device: Any, w: Array, rises: Array, count: Any = 1) -> 
         std = jnp.where(rises, std_up, std_down) * jnp.sqrt(jnp.asarray(count, w.dtype))
         step = step + std * normal(key, "cycle noise", w)
     return within_bounds(device, (w + device.dw_min * step).astype(w.dtype))
+
+
+def _pulse_of(key: Key, part: Any, w: Array, counts: Array) -> Array:
+    return one_pulse(key, part, w, counts > 0, jnp.abs(counts))
 
 
 def mean_update(device: Any, w: Array, dw: Array) -> Array:
@@ -145,6 +166,9 @@ def mean_update(device: Any, w: Array, dw: Array) -> Array:
       >>> print(spt.pulses.mean_update(device, jnp.array(0.5), jnp.array(0.1)))
       0.55
     """
+    if is_compound(device):
+        share = lambda _, part, plane, counts: mean_update(part, plane, counts * part.dw_min)
+        return on_parts(None, device, w, dw / device.dw_min, share)
     q_up, q_down = device.response(w)
     moved = w + dw * jnp.where(dw >= 0, q_up, q_down)
     return within_bounds(device, moved.astype(w.dtype))

@@ -20,8 +20,9 @@ from jax.typing import ArrayLike
 
 from sptrack._random import as_key, purpose_key, random_bits
 from sptrack._typing import Array, Key, check_number
+from sptrack.devices.compound import cell_shape
 from sptrack.devices.device import is_continuous
-from sptrack.pulses.apply import check_device, check_method, check_weight
+from sptrack.pulses.apply import check_method, check_weight
 from sptrack.pulses.factors import Factors, contract
 from sptrack.pulses.tally import Tally, apply_counted, tally_of
 from sptrack.pulses.train import (
@@ -104,7 +105,8 @@ def coincidence_update(
       key: a JAX random key. Sample s uses `fold_in(key, s)`, so that a batch is the loop of its
         samples; x and d without axis of samples use `key` itself.
       device: a device.
-      w: hidden weights, floating, of the device's shape (..., inputs, outputs).
+      w: hidden weights, floating, of the device's shape (..., inputs, outputs); for cells of
+        several devices with an axis of parts in front.
       x: activations, shape (inputs,) or (samples, inputs); with w of more than two axes also
         (samples, ..., inputs).
       d: gradients with respect to the outputs, shape (outputs,) or (samples, outputs).
@@ -166,14 +168,13 @@ def counted_coincidence_update(
     if not isinstance(learning_rate, jax.Array):
         check_number("coincidence_update", "learning_rate", learning_rate, -jnp.inf, jnp.inf)
     w = jnp.asarray(w)
-    check_weight(w, w, "w")
-    check_device(device, w)
-    key = as_key(key)
-    x, d, keys = _samples(key, w, jnp.asarray(x), jnp.asarray(d))
+    check_weight(device, w)
+    key, cells = as_key(key), jax.ShapeDtypeStruct(cell_shape(device, w), w.dtype)
+    x, d, keys = _samples(key, cells, jnp.asarray(x), jnp.asarray(d))
     rate = jnp.asarray(learning_rate, x.dtype)
     if is_continuous(device):
         dw = -rate * contract(Factors(x, d)).reshape(w.shape)
-        none = jnp.zeros(w.shape, jnp.int32)
+        none = jnp.zeros(cells.shape, jnp.int32)
         moved = (none, none) if count_moved else (None, None)
         return TrainResult((w + dw).astype(w.dtype), none, none, *moved, _nothing(x.dtype))
     x_good, d_good = jnp.isfinite(x) & jnp.isfinite(rate), jnp.isfinite(d)
@@ -187,12 +188,12 @@ def counted_coincidence_update(
             counts = expected_coincidences(key, train, lines).astype(w.dtype)
         else:
             counts = count_coincidences(key, train, lines)
-        return counts.reshape(w.shape), saturation(lines)
+        return counts.reshape(cells.shape), saturation(lines)
 
     def apply(key, w, counts):
         return apply_counted(key, device, w, counts, method=method, count_moved=count_moved)
 
-    none = jnp.zeros(w.shape, w.dtype if method == "mean" else jnp.int32)
+    none = jnp.zeros(cells.shape, w.dtype if method == "mean" else jnp.int32)
     zero = tally_of(none, none if count_moved else None)
     if train.merged:
         order_key = purpose_key(key, "merged pulses")
@@ -200,7 +201,8 @@ def counted_coincidence_update(
     else:
         new, tally, report = _in_sequence(count, apply, zero, w, (keys, x, d))
     good = jnp.all(x_good, 0)[:, None] & jnp.all(d_good, 0)[None]
-    new = jnp.where(good.reshape(w.shape), new, jnp.nan).astype(w.dtype)
+    good = jnp.broadcast_to(good.reshape(cells.shape), w.shape)
+    new = jnp.where(good, new, jnp.nan).astype(w.dtype)
     return TrainResult(new, *tally, report)
 
 
@@ -263,7 +265,7 @@ def expected_coincidences(key: Key, train: PulseTrain, lines: Lines) -> Array:
     return -sent.length * sent.x[:, None] * sent.d[None]
 
 
-def _samples(key: Key, w: Array, x: Array, d: Array) -> tuple[Array, Array, Key]:
+def _samples(key: Key, w: Any, x: Array, d: Array) -> tuple[Array, Array, Key]:
     """x (samples, inputs) and d (samples, outputs) in at least float32, and a key per sample."""
     for name, value in (("x", x), ("d", d)):
         if not jnp.issubdtype(value.dtype, jnp.floating):
@@ -330,9 +332,9 @@ def _merged(
     begin = (Tally(zero.up, zero.down), _nothing(x.dtype))
     (tally, report), _ = jax.lax.scan(collect, begin, samples)
     if jnp.issubdtype(zero.up.dtype, jnp.floating):  # method "mean" draws nothing
-        up_first = jnp.ones(w.shape, bool)
+        up_first = jnp.ones(zero.up.shape, bool)
     else:
-        up_first = _coins(key, x.shape[1], d.shape[1]).reshape(w.shape)
+        up_first = _coins(key, x.shape[1], d.shape[1]).reshape(zero.up.shape)
     first, second = (jnp.where(up_now, tally.up, -tally.down) for up_now in (up_first, ~up_first))
     w, moved_first = apply(jax.random.fold_in(key, 0), w, first)
     w, moved_second = apply(jax.random.fold_in(key, 1), w, second)

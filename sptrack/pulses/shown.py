@@ -1,4 +1,4 @@
-"""What a read shows of an array: the hidden weight plus the write noise of its last write."""
+"""What a read shows of an array: the cells' weights plus the write noise of their last write."""
 
 from typing import Any
 
@@ -6,10 +6,22 @@ import jax.numpy as jnp
 
 from sptrack._random import normal
 from sptrack._typing import Array, Key
+from sptrack.devices.compound import combine, is_compound
+
+
+def shows_hidden(device: Any) -> bool:
+    """Whether what a noise-free read shows are the hidden weights themselves.
+
+    Example:
+      >>> import jax, sptrack as spt
+      >>> spt.pulses.shows_hidden(spt.sample_device(jax.random.key(0), spt.SoftBounds(), (2,)))
+      True
+    """
+    return not has_write_noise(device) and not is_compound(device)
 
 
 def has_write_noise(device: Any) -> bool:
-    """Whether what a read shows differs from the hidden weight.
+    """Whether reads show other weights than the cells have.
 
     Example:
       >>> import jax, sptrack as spt
@@ -23,7 +35,8 @@ def has_write_noise(device: Any) -> bool:
 def show(key: Key, device: Any, hidden: Array) -> Array:
     """What reads show of an array all of whose cells have just been written.
 
-    shown = hidden + write_noise_std dw_min xi. Nothing is drawn if the device has no write noise.
+    shown = hidden + write_noise_std dw_min xi, where hidden is W of cells of several devices.
+    Nothing is drawn if the device has no write noise.
 
     Args:
       key: a JAX random key.
@@ -31,7 +44,7 @@ def show(key: Key, device: Any, hidden: Array) -> Array:
       hidden: hidden weights.
 
     Returns:
-      What a read shows until the next write, of hidden's shape; may lie outside the bounds.
+      What a read shows until the next write, of the cells' shape; may lie outside the bounds.
 
     Example:
       >>> import jax, jax.numpy as jnp, sptrack as spt
@@ -39,10 +52,11 @@ def show(key: Key, device: Any, hidden: Array) -> Array:
       >>> print(spt.pulses.show(jax.random.key(1), device, jnp.zeros(2)))
       [0. 0.]
     """
+    weight = combine(device, hidden)
     if not has_write_noise(device):
-        return hidden
-    noise = device.write_noise_std * device.dw_min * normal(key, "write noise", hidden)
-    return (hidden + noise).astype(hidden.dtype)
+        return weight
+    noise = device.write_noise_std * device.dw_min * normal(key, "write noise", weight)
+    return (weight + noise).astype(hidden.dtype)
 
 
 def show_written(key: Key, device: Any, hidden: Array, shown: Array, counts: Array) -> Array:
@@ -68,7 +82,8 @@ def show_written(key: Key, device: Any, hidden: Array, shown: Array, counts: Arr
       >>> print(bool(new[0] == old[0]), bool(new[1] == old[1]))
       True False
     """
+    weight = combine(device, hidden)
     if not has_write_noise(device):
-        return hidden
-    unwritten = (counts == 0) & ~jnp.isnan(hidden)
+        return weight
+    unwritten = (counts == 0) & ~jnp.isnan(weight)
     return jnp.where(unwritten, shown, show(key, device, hidden))

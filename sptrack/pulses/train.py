@@ -18,7 +18,7 @@ place of D where k > BL) multiply out to.
 
 One correction: a train that grows (fixed_bl=False without BL management) has the probabilities
 above also where BL = ceil(lr / g). There they are |x| and |d|, and BL g / lr >= 1 times the wanted
-pulses are sent.
+pulses are sent. Source: aihwkit 1.2, UpdateParameters and PulsedUpdateMetaParameter.
 """
 
 from typing import NamedTuple
@@ -26,7 +26,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from sptrack._random import uniform
-from sptrack._typing import Array, Key, number, spec
+from sptrack._typing import Array, Key, number, option, spec
 from sptrack.devices.pulsed import is_off
 
 _ONE = 1 + 1e-5  # probability 1 and its rounding errors: not clipped, so that gradients pass
@@ -64,17 +64,19 @@ class PulseTrain:
       10
     """
 
-    kind: str = "stochastic"
-    desired_bl: int = 31
-    fixed_bl: bool = True
-    longest_bl: int = 255
-    update_management: bool = True
-    update_bl_management: bool = True
-    um_grad_scale: float = number(1.0, low=0, above=True)
-    x_res: float = number(0.0, low=0, high=1)
-    d_res: float = number(0.0, low=0, high=1)
-    sto_round: bool = False
-    merged: bool = False
+    kind: str = option("stochastic")
+    desired_bl: int = option(31, symbol="BL", equation="E[pulses] = BL p_x p_d")
+    fixed_bl: bool = option(True, equation="False: BL = ceil(lr/δ) where that is longer")
+    longest_bl: int = option(255)
+    update_management: bool = option(True, equation="p_x = |x|/X sqrt(min(k, BL)/BL)")
+    update_bl_management: bool = option(True, equation="BL ← min(ceil(k), BL), k = lr X D/δ")
+    um_grad_scale: float = number(
+        1.0, low=0, above=True, unit="1", equation="D = um_grad_scale max|d|"
+    )
+    x_res: float = number(0.0, low=0, high=1, unit="probability", equation="p_x ← round_to(p_x)")
+    d_res: float = number(0.0, low=0, high=1, unit="probability", equation="p_d ← round_to(p_d)")
+    sto_round: bool = option(False)
+    merged: bool = option(False)
 
     def check(self):
         """Refuses unknown kinds and lengths that are no positive integers."""

@@ -8,7 +8,6 @@ from sptrack._random import as_key, uniform
 from sptrack._typing import Array, Key
 from sptrack.devices.device import is_continuous
 from sptrack.pulses.apply import (
-    check_device,
     check_method,
     check_weight,
     mean_update,
@@ -72,8 +71,8 @@ def analog_update(key: Key, device: Any, w: Array, dw: Array, *, method: str = "
     Args:
       key: a JAX random key (unused by "mean").
       device: a device.
-      w: hidden weights, floating, of the device's shape.
-      dw: wanted weight changes, of w's shape, in weight units.
+      w: hidden weights, floating, of the device's shape (`spt.apply_pulses`).
+      dw: wanted weight changes, of the cells' shape, in weight units.
       method: "exact", "aggregate" or "mean", as in `spt.apply_pulses`.
 
     Returns:
@@ -136,11 +135,10 @@ def tallied_update(
     """
     check_method(method)
     w, dw = jnp.asarray(w), jnp.asarray(dw)
-    check_weight(w, dw, "dw")
-    check_device(device, w)
+    check_weight(device, w, dw, "dw")
     key = as_key(key)
     if is_continuous(device):
-        none = jnp.zeros(w.shape, jnp.int32)
+        none = jnp.zeros(dw.shape, jnp.int32)
         return (w + dw).astype(w.dtype), tally_of(none, none if count_moved else None)
     if method == "mean":
         new, counts = mean_update(device, w, dw), (dw / device.dw_min).astype(w.dtype)
@@ -148,4 +146,5 @@ def tallied_update(
         return new, tally_of(counts, moved)
     counts = round_to_pulses(key, dw, device.dw_min)
     new, moved = apply_counted(key, device, w, counts, method=method, count_moved=count_moved)
-    return jnp.where(jnp.isnan(dw), dw.astype(w.dtype), new), tally_of(counts, moved)
+    lost = jnp.broadcast_to(jnp.isnan(dw), w.shape)
+    return jnp.where(lost, jnp.nan, new).astype(w.dtype), tally_of(counts, moved)

@@ -6,12 +6,8 @@ from sptrack.transforms.arrays import (
     ArrayState,
     array_symmetric_points,
     init_array,
-    lines,
-    num_columns,
-    num_rows,
     read,
     relax_array,
-    set_lines,
     show_array,
     write,
     write_pulses,
@@ -29,6 +25,7 @@ from sptrack.transforms.counting import (
     wide_value,
     wide_zero,
 )
+from sptrack.transforms.lines import lines, num_columns, num_rows, set_lines
 from sptrack.transforms.low_pass import LowPassState, low_pass
 
 __all__ = [

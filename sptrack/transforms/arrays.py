@@ -6,7 +6,6 @@ Each leaf has a device, random streams and pulse counters of its own; its stream
 in the tree and on nothing else there.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,18 +13,19 @@ import jax
 import jax.numpy as jnp
 
 from sptrack._random import leaf_keys, purpose_key
-from sptrack._typing import Array, Key, PyTree
-from sptrack.devices.device import bounds, sample_device, symmetric_point
+from sptrack._typing import Key, PyTree
+from sptrack.devices.compound import combine, program
+from sptrack.devices.device import sample_device, symmetric_point
 from sptrack.devices.retention import is_relaxing, relax, start_clock
 from sptrack.pulses import (
     PulseTrain,
     Tally,
     apply_counted,
     counted_coincidence_update,
-    has_write_noise,
     is_factors,
     show,
     show_written,
+    shows_hidden,
     tallied_update,
     tally_of,
     unscaled,
@@ -39,8 +39,9 @@ class ArrayState(NamedTuple):
 
     Attributes:
       device: the sampled devices.
-      hidden: hidden weights, on which pulses act.
-      shown: what reads show of them, or None where the device has no write noise (same as hidden).
+      hidden: hidden weights, on which pulses act; an axis of parts in front where cells are made of
+        several devices.
+      shown: what reads show of them, or None where that is hidden itself, without write noise.
       pulses: pulses sent to each cell so far, up and down together: uint32, or the expected number
         in floating point if the method is "mean". A `PulseCounter` per weight if they are counted
         in detail; None if they aren't.
@@ -100,10 +101,7 @@ def init_array(
         sample_device(k, spec, leaf.shape, dtype=leaf.dtype)
         for k, leaf in zip(keys, leaves, strict=True)
     ]
-    hidden = [
-        jnp.clip(leaf, *bounds(device)).astype(leaf.dtype)
-        for device, leaf in zip(devices, leaves, strict=True)
-    ]
+    hidden = [program(device, leaf) for device, leaf in zip(devices, leaves, strict=True)]
     pulses = [init_counter(leaf, method, count) for leaf in leaves]
     state = ArrayState(
         device=treedef.unflatten(devices),
@@ -128,7 +126,7 @@ def show_array(key: Key, state: ArrayState) -> ArrayState:
     """
     hidden, treedef = jax.tree.flatten(state.hidden)
     devices = treedef.flatten_up_to(state.device)
-    if not any(has_write_noise(device) for device in devices):
+    if all(map(shows_hidden, devices)):
         return state._replace(shown=None)
     keys = leaf_keys(key, state.hidden)
     shown = [show(k, device, w) for k, device, w in zip(keys, devices, hidden, strict=True)]
@@ -232,7 +230,8 @@ def write_pulses(key: Key, state: ArrayState, counts: PyTree, *, method: str) ->
     def act(k, device, w, n, **options):
         pulses = jnp.where(jnp.isnan(n), 0, n).astype(jnp.int32)
         new, moved = apply_counted(k, device, w, pulses, **options)
-        new = jnp.where(jnp.isnan(n), jnp.nan, new).astype(w.dtype)
+        lost = jnp.broadcast_to(jnp.isnan(n), w.shape)
+        new = jnp.where(lost, jnp.nan, new).astype(w.dtype)
         return new, tally_of(pulses, moved), None
 
     return _written(key, state, counts, act, method)
@@ -299,12 +298,15 @@ def relax_array(key: Key, state: ArrayState, before: ArrayState) -> ArrayState:
     olds = treedef.flatten_up_to(before.hidden)
     keys = leaf_keys(purpose_key(key, "retention"), state.hidden)
     relaxed = [relax(*one) for one in zip(keys, devices, hidden, clocks, olds, strict=True)]
-    new = treedef.unflatten([w for w, _ in relaxed])
+    new, clocks = zip(*relaxed, strict=True)
     shown = state.shown
     if shown is not None:
-        shown = jax.tree.map(lambda s, w, old: s + (w - old), shown, new, state.hidden)
-    clock = _tree_or_none(treedef, (clock for _, clock in relaxed))
-    return state._replace(hidden=new, shown=shown, clock=clock)
+        pairs = zip(treedef.flatten_up_to(shown), devices, new, hidden, strict=True)
+        shown = treedef.unflatten(
+            [s + (combine(device, w) - combine(device, old)) for s, device, w, old in pairs]
+        )
+    clock = _tree_or_none(treedef, clocks)
+    return state._replace(hidden=treedef.unflatten(new), shown=shown, clock=clock)
 
 
 def _tree_or_none(treedef: Any, leaves: Any) -> PyTree | None:
@@ -312,76 +314,3 @@ def _tree_or_none(treedef: Any, leaves: Any) -> PyTree | None:
     if leaves and all(leaf is None for leaf in leaves):
         return None
     return treedef.unflatten(leaves)
-
-
-def num_columns(weight: Array) -> int:
-    """Number of crossbar columns (input lines) of one weight: all axes but the last.
-
-    Example:
-      >>> import jax.numpy as jnp, sptrack as spt
-      >>> spt.transforms.num_columns(jnp.zeros((3, 3, 8, 16)))
-      72
-    """
-    return math.prod(weight.shape[:-1])
-
-
-def num_rows(weight: Array) -> int:
-    """Number of crossbar rows (output lines) of one weight: its last axis.
-
-    Example:
-      >>> import jax.numpy as jnp, sptrack as spt
-      >>> spt.transforms.num_rows(jnp.zeros((3, 3, 8, 16)))
-      16
-    """
-    return weight.shape[-1] if weight.ndim else 1
-
-
-def lines(tree: Any, indices: Array, shape: tuple[int, ...], *, rows: bool = False) -> Any:
-    """Some columns (or rows) of every array of a matrix's `shape` in `tree`; others unchanged.
-
-    Args:
-      tree: arrays, e.g. a device or the `ArrayState` of one matrix.
-      indices: which lines, 1-d.
-      shape: the matrix's shape.
-      rows: whether the lines are rows.
-
-    Returns:
-      The tree with lines in place of matrices, each of shape (number of indices, line's length).
-
-    Example:
-      >>> import jax.numpy as jnp, sptrack as spt
-      >>> matrix = jnp.arange(6.0).reshape(2, 3)
-      >>> spt.transforms.lines(matrix, jnp.array([1]), (2, 3))
-      Array([[3., 4., 5.]], dtype=float32)
-      >>> spt.transforms.lines(matrix, jnp.array([1]), (2, 3), rows=True)
-      Array([[1., 4.]], dtype=float32)
-    """
-
-    def take(x):
-        if jnp.shape(x) != shape:
-            return x
-        return _as_matrix(x)[:, indices].T if rows else _as_matrix(x)[indices]
-
-    return jax.tree.map(take, tree)
-
-
-def set_lines(matrix: Array, indices: Array, values: Array, *, rows: bool = False) -> Array:
-    """`matrix` with some columns (or rows) replaced; indices must differ from each other.
-
-    Example:
-      >>> import jax.numpy as jnp, sptrack as spt
-      >>> spt.transforms.set_lines(jnp.zeros((2, 2)), jnp.array([1]), jnp.ones((1, 2)))
-      Array([[0., 0.],
-             [1., 1.]], dtype=float32)
-    """
-    new, values = _as_matrix(matrix), values.astype(matrix.dtype)
-    if rows:
-        new = new.at[:, indices].set(values.T, unique_indices=True)
-    else:
-        new = new.at[indices].set(values, unique_indices=True)
-    return new.reshape(matrix.shape)
-
-
-def _as_matrix(x: Array) -> Array:
-    """Shape (columns, rows); a scalar is one cell."""
-    return x.reshape(num_columns(x), num_rows(x))

@@ -21,7 +21,8 @@ import optax
 from sptrack._random import as_key, leaf_keys, purpose_key
 from sptrack._typing import Array, Key, PyTree, ScalarOrSchedule, check_rate
 from sptrack.pulses import Factors, is_factors
-from sptrack.transforms.arrays import ArrayState, num_columns
+from sptrack.transforms.arrays import ArrayState
+from sptrack.transforms.lines import num_columns
 
 CHOPPERS = ("scalar", "random", "periodic")
 
