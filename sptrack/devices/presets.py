@@ -207,8 +207,8 @@ def pcm_pair(**overrides) -> OneSidedPair:
     Example:
       >>> import jax, sptrack as spt
       >>> device = spt.sample_device(jax.random.key(0), spt.presets.pcm_pair(), (2,))
-      >>> print(device.dw_min.round(4))
-      0.0323
+      >>> print(device.dw_min.round(3))
+      0.032
     """
     defaults: dict[str, Any] = {"device": pcm(granularity="aihwkit"), "refresh_every": 1}
     return OneSidedPair(**(defaults | overrides))
