@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from sptrack._random import purpose_key
 from sptrack._typing import Array, Key
 from sptrack.nn.factors import TappedWeight
-from sptrack.periphery import ReadPath, ReadPaths, analog_mvm, draws
+from sptrack.periphery import ReadPath, ReadPaths, analog_mvm, draws, read_columns
 
 
 def product(weight: Array | TappedWeight, x: Array, paths: ReadPaths, key: Key | None) -> Array:
@@ -41,6 +41,32 @@ def product(weight: Array | TappedWeight, x: Array, paths: ReadPaths, key: Key |
         x = x.astype(jnp.result_type(x, matrix))
         y = _two_way(matrix, x, *paths[:2], forward_key, backward_key)
     return y if tapped is None else tapped.capture(x, y, out_scale(paths.forward))
+
+
+def lookup(
+    weight: Array | TappedWeight, indices: Array, path: ReadPath | None, key: Key | None
+) -> Array:
+    """weight[indices] as an array shows it, line by line; gradients as in `product`.
+
+    Args:
+      weight: shape (input lines, outputs).
+      indices: integers, any shape.
+      path: how to read.
+      key: a key if reads draw noise.
+
+    Returns:
+      Shape (*indices.shape, outputs).
+    """
+    tapped = weight if isinstance(weight, TappedWeight) else None
+    array: Array = jax.lax.stop_gradient(tapped.array) if tapped is not None else weight  # type: ignore
+    lines = jnp.take(array, indices, axis=0)
+    forward_key = purpose_key(key, "forward") if key is not None and draws(path) else None
+    y = read_columns(forward_key, lines.reshape(-1, array.shape[1]), path).reshape(lines.shape)
+    if tapped is None:
+        return y
+    count = array.shape[0]
+    x = jax.nn.one_hot(jnp.where(indices < 0, indices + count, indices), count, dtype=array.dtype)
+    return tapped.capture(x, y, out_scale(path))
 
 
 def out_scale(path: ReadPath | None) -> Array | float:

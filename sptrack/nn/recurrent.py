@@ -17,7 +17,7 @@ from sptrack.periphery import ReadPaths
 class AnalogSimpleCell(nnx.RNNCellBase):
     """h' = activation(W_i x + b_i + W_h h), both products on arrays; `nnx.SimpleCell` otherwise.
 
-    For cells with gates convert those of flax: `spt.nn.convert(nnx.LSTMCell(...))`.
+    For cells with gates convert those of flax: `spt.nn.convert(nnx.OptimizedLSTMCell(...))`.
 
     Args:
       in_features: number of inputs.
@@ -119,7 +119,7 @@ def scan(cell: Any, carry: PyTree, xs: PyTree) -> tuple[PyTree, PyTree]:
 
     Args:
       cell: an nnx module called as cell(carry, x), e.g. `AnalogSimpleCell` or a converted
-        `nnx.LSTMCell`; what it changes in itself is forgotten after a step.
+        `nnx.OptimizedLSTMCell`; what it changes in itself is forgotten after a step.
       carry: state before the first step; `cell.initialize_carry` makes one.
       xs: inputs, steps along the first axis.
 
