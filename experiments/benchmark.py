@@ -19,7 +19,7 @@ import optax
 from flax import nnx
 
 import sptrack as spt
-from experiments.training import Net, NetConfig
+from experiments.nets import Net, NetConfig
 
 NET = NetConfig((784, 256, 128, 10), "sigmoid")
 

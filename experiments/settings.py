@@ -16,7 +16,8 @@ from typing import Any
 import optax
 
 import sptrack as spt
-from experiments.training import NetConfig, TrainConfig, falling
+from experiments.nets import NetConfig
+from experiments.training import TrainConfig, falling
 
 
 @dataclasses.dataclass(frozen=True)

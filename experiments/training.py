@@ -1,4 +1,4 @@
-"""Training fully connected nets on arrays, all seeds of an algorithm in one program.
+"""Training nets on arrays, all seeds of an algorithm in one program.
 
 Everything that the experiments share about training: the net, the optimizer around an analog
 algorithm, and a population run that records accuracy, loss, tracking error and pulses per epoch.
@@ -16,6 +16,7 @@ import optax
 from flax import nnx
 
 import sptrack as spt
+from experiments.nets import Net, NetConfig
 
 UNITS = {  # of what is recorded: unit and long name
     "test_accuracy": ("1", "test accuracy"),
@@ -25,47 +26,6 @@ UNITS = {  # of what is recorded: unit and long name
     "pulses_training": ("pulse/cell", "training pulses"),
     "pulses_transfer": ("pulse/cell", "transfer pulses"),
 }
-ACTIVATIONS = {"tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu}
-
-
-@dataclasses.dataclass(frozen=True)
-class NetConfig:
-    """A fully connected net.
-
-    Attributes:
-      sizes: numbers of units from input to output.
-      activation: "tanh", "sigmoid" or "relu", between layers.
-      weight_range: largest initial weight in conductance units.
-    """
-
-    sizes: tuple[int, ...]
-    activation: str
-    weight_range: float = 0.3
-
-
-class Net(nnx.Module):
-    """Analog linear layers with an activation in between."""
-
-    def __init__(self, config: NetConfig, rngs: nnx.Rngs):
-        pairs = zip(config.sizes, config.sizes[1:], strict=False)
-        self.layers = nnx.List(
-            [
-                spt.nn.AnalogLinear(
-                    inputs,
-                    outputs,
-                    weight_range=config.weight_range,
-                    kernel_init=nnx.initializers.glorot_uniform(),
-                    rngs=rngs,
-                )
-                for inputs, outputs in pairs
-            ]
-        )
-        self.activation = config.activation
-
-    def __call__(self, x):
-        for layer in self.layers[:-1]:
-            x = ACTIVATIONS[self.activation](layer(x))
-        return self.layers[-1](x)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,24 +98,25 @@ def train_population(
     """
     numbers = {name: jnp.asarray(values, float) for name, values in (numbers or {}).items()}
     start, step, record = member(make_analog, config, dataset, keys[0])
-    states, orders = jax.jit(jax.vmap(start))(keys, numbers)
+    states, drawn = jax.jit(jax.vmap(start))(keys, numbers)
     states, axes = share_counts(states)
     data = {"x": dataset.train_images, "y": dataset.train_labels}
     data |= {"test_x": dataset.test_images, "test_y": dataset.test_labels}
-    data = jax.tree.map(jnp.asarray, data) | {"orders": orders, "numbers": numbers}
+    data = jax.tree.map(jnp.asarray, data) | {"drawn": drawn, "numbers": numbers}
     steps = jax.vmap(step, in_axes=(axes, 0, None, 0, None), out_axes=axes)
-    _, records = spt.simulate.run(
-        lambda states, t, data: steps(states, data["numbers"], t, data["orders"], data),
+    records = jax.vmap(record, in_axes=(axes, 0, None))
+    _, found = spt.simulate.run(
+        lambda states, t, data: steps(states, data["numbers"], t, data["drawn"], data),
         states,
         outer_steps=config.epochs,
         inner_steps=steps_per_epoch(config, dataset),
-        record=jax.vmap(record, in_axes=(axes, None)),
+        record=lambda states, data: records(states, data["drawn"], data),
         data=data,
         progress=progress,
         checkpoint=checkpoint,
         donate=True,
     )
-    records = {name: np.moveaxis(values, 0, 1) for name, values in records.items()}
+    records = {name: np.moveaxis(values, 0, 1) for name, values in found.items()}
     total = records.pop("loss_sum")
     per_epoch = np.diff(total, axis=1, prepend=0) / steps_per_epoch(config, dataset)
     return records | {"train_loss": per_epoch}
@@ -169,43 +130,48 @@ def member(
 ) -> tuple[Callable, Callable, Callable]:
     """One member of the population as pure functions: (start, step, record).
 
-    start(key, numbers) -> (state, order of examples); step(state, numbers, t, order, data) ->
-    state; record(state, data) -> what is kept of an epoch. `some_key` only has to be of the right
-    kind: each member's own key is in its state since init.
+    start(key, numbers) -> (state, what is drawn once: order of examples, key of reads);
+    step(state, numbers, t, drawn, data) -> state; record(state, drawn, data) -> what is kept of an
+    epoch. `some_key` only has to be of the right kind: each member's own key is in its state since
+    init. Reads of the test set have the same noise in every epoch.
     """
     graph, params, rest = nnx.split(Net(config.net, nnx.Rngs(0)), nnx.Param, ...)
     labels = spt.nn.labels(params)
     digital = optax.sgd(falling(config.digital_rate, config.digital_decay, config, dataset))
 
-    def logits(params, images):
-        return nnx.merge(graph, params, rest)(images)
+    def logits(params, images, key):
+        net = nnx.merge(graph, params, rest)
+        return (net if config.net.read_path == "none" else spt.nn.seed_reads(net, key))(images)
 
-    def loss(params, images, labels):
-        wrong = optax.softmax_cross_entropy_with_integer_labels(logits(params, images), labels)
-        return wrong.mean()
+    def loss(params, images, labels, key):
+        found = logits(params, images, key)
+        return optax.softmax_cross_entropy_with_integer_labels(found, labels).mean()
 
     def optimizer(key, numbers):
         analog = make_analog(key, **numbers)
         return optax.partition({"analog": analog, "digital": digital}, labels)
 
     def start(key, numbers):
-        net_key, array_key, data_key = (jax.random.fold_in(key, n) for n in range(3))
+        net_key, array_key, data_key, read_key = (jax.random.fold_in(key, n) for n in range(4))
         net = Net(config.net, nnx.Rngs(net_key))
         params = nnx.as_pure(nnx.split(net, nnx.Param, ...)[1])
-        order = _batches(data_key, config, dataset)
-        return (params, optimizer(array_key, numbers).init(params), jnp.zeros(())), order
+        drawn = {"order": _batches(data_key, config, dataset), "read_key": read_key}
+        return (params, optimizer(array_key, numbers).init(params), jnp.zeros(())), drawn
 
-    def step(state, numbers, t, order, data):
+    def step(state, numbers, t, drawn, data):
         params, opt_state, loss_sum = state
         update = optimizer(some_key, numbers).update
-        batch = order[t]
-        value, grads = jax.value_and_grad(loss)(params, data["x"][batch], data["y"][batch])
+        batch, key = drawn["order"][t], jax.random.fold_in(drawn["read_key"], t)
+        value, grads = jax.value_and_grad(loss)(params, data["x"][batch], data["y"][batch], key)
         updates, opt_state = update(grads, opt_state, params)
         return optax.apply_updates(params, updates), opt_state, loss_sum + value
 
-    def record(state, data):
+    def record(state, drawn, data):
         params, opt_state, loss_sum = state
-        right = logits(params, data["test_x"]).argmax(-1) == data["test_y"]
+        key = jax.random.fold_in(
+            drawn["read_key"], steps_per_epoch(config, dataset) * config.epochs
+        )
+        right = logits(params, data["test_x"], key).argmax(-1) == data["test_y"]
         return {"test_accuracy": right.mean(), "loss_sum": loss_sum} | _array_record(opt_state)
 
     return start, step, record

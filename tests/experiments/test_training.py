@@ -8,7 +8,8 @@ import pytest
 
 import sptrack as spt
 from experiments.data import Dataset
-from experiments.training import NetConfig, TrainConfig, train_population
+from experiments.nets import NetConfig
+from experiments.training import TrainConfig, train_population
 
 SPEC = spt.presets.reram_array_om(reference_mean=0.4, reference_std=0.4)
 
