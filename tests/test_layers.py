@@ -16,7 +16,7 @@ LAYERS = (
     ("_typing", "_random", "_files", "_digest", "_progress", "random"),
     ("devices",),
     ("pulses", "periphery"),
-    ("calibration", "theory", "costs"),
+    ("inference", "calibration", "theory", "costs"),
     ("transforms", "optimizers"),
     ("nn",),
     ("_checkpoint", "simulate", "sweep", "fit", "results"),

@@ -1,0 +1,287 @@
+"""Pulse traces: what was read of some cells before and after every pulse, from a file or simulated.
+
+A table has one line per read: `cell, pulse, direction, weight`. `pulse` counts from 1 within a
+cell; `direction` is that pulse's (1 or up, -1 or down) and `weight` what was read after it, empty
+where nothing was. Pulse 0, without a direction, is the read before the first pulse and may be
+missing. Lines in any order; lines of pulses that were not read may be left out where the pulses
+before and after have the same direction. Weights in any unit.
+"""
+
+import csv
+import io
+import math
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sptrack._files import write_whole
+from sptrack._random import as_key, normal
+from sptrack._typing import Array, Key, check_number
+from sptrack.pulses.apply import check_device, check_weight, one_pulse
+from sptrack.pulses.shown import show
+
+COLUMNS = ("cell", "pulse", "direction", "weight")
+_MOST_PULSES = 10_000_000  # a number beyond is no count of pulses
+_DIRECTIONS = {"1": 1, "+1": 1, "+": 1, "up": 1, "-1": -1, "-": -1, "down": -1}
+
+
+class Traces(NamedTuple):
+    """Reads of some cells between pulses.
+
+    Attributes:
+      directions: 1 (up), -1 (down) or 0 (no pulse), shape (pulses, cells).
+      weights: what was read before the first and after every pulse, NaN where nothing was, shape
+        (pulses + 1, cells).
+      cells: names of the cells.
+
+    Example:
+      >>> traces = spt.Traces(np.array([[1], [1]]), np.array([[0.0], [0.1], [0.18]]), ("a",))
+      >>> traces.weights.shape
+      (3, 1)
+    """
+
+    directions: Any
+    weights: Any
+    cells: tuple[str, ...]
+
+
+def simulate_traces(
+    key: Key, device: Any, w: Array, directions: Array, *, read_noise_std: float = 0.0
+) -> Traces:
+    """Pulses the cells of a device and reads every one of them after each pulse.
+
+    Args:
+      key: a JAX random key (cycle, write and read noise).
+      device: a device of shape (cells,).
+      w: hidden weights to start from, shape (cells,).
+      directions: 1 (up), -1 (down) or 0 (no pulse): shape (pulses,) for all cells alike, or
+        (pulses, cells).
+      read_noise_std: std of the noise of one read, beside the device's write noise; weight units.
+
+    Returns:
+      `Traces`, with the cells numbered from 0.
+
+    Raises:
+      TypeError: if `key` is no key or `w` not floating.
+      ValueError: if a shape doesn't fit, a direction is not -1, 0 or 1, or the noise is negative.
+
+    Example:
+      >>> device = spt.sample_device(jax.random.key(0), spt.LinearResponse(dw_min=0.1), (2,))
+      >>> up = jnp.ones(2, int)
+      >>> print(spt.simulate_traces(jax.random.key(1), device, jnp.zeros(2), up).weights)
+      [[0.   0.  ]
+       [0.1  0.1 ]
+       [0.19 0.19]]
+    """
+    w, directions = jnp.asarray(w), np.asarray(directions)
+    check_weight(w, w, "w")
+    check_device(device, w)
+    check_number("simulate_traces", "read_noise_std", read_noise_std, 0.0, math.inf)
+    if w.ndim != 1 or directions.shape not in (
+        directions.shape[:1],
+        directions.shape[:1] + w.shape,
+    ):
+        raise ValueError(
+            "w must have the shape (cells,), directions (pulses,) or (pulses, cells), got "
+            f"{w.shape} and {directions.shape}."
+        )
+    if not np.isin(directions, (-1, 0, 1)).all():
+        raise ValueError("directions must be -1, 0 or 1.")
+    directions = np.broadcast_to(directions.reshape(len(directions), -1), (len(directions), len(w)))
+    weights = reads(as_key(key), device, w, jnp.asarray(directions), read_noise_std)
+    return Traces(directions, np.asarray(weights), tuple(map(str, range(len(w)))))
+
+
+@jax.jit
+def reads(key: Key, device: Any, w: Array, directions: Array, read_noise_std: Any) -> Array:
+    """What is read before the first and after every pulse, shape (pulses + 1, cells)."""
+
+    def read(key, hidden):
+        return show(key, device, hidden) + read_noise_std * normal(key, "read noise", hidden)
+
+    def pulse(hidden, inputs):
+        index, direction = inputs
+        one = jax.random.fold_in(key, index)
+        hidden = jnp.where(direction == 0, hidden, one_pulse(one, device, hidden, direction > 0))
+        return hidden, read(one, hidden)
+
+    indices = jnp.arange(1, len(directions) + 1)
+    first = read(jax.random.fold_in(key, 0), w)
+    return jnp.concatenate([first[None], jax.lax.scan(pulse, w, (indices, directions))[1]])
+
+
+def read_traces(path: Any) -> Traces:
+    """Reads traces from a CSV file with the columns cell, pulse, direction, weight.
+
+    The module's docstring has the format. Lines that start with # are skipped, further columns too.
+
+    Args:
+      path: the file.
+
+    Returns:
+      `Traces`; cells in the order in which they appear.
+
+    Raises:
+      ValueError: for what is no such table, with the number of the line.
+      OSError: if the file cannot be read.
+
+    Example:
+      >>> lines = ["cell,pulse,direction,weight", "a,0,,0.0", "a,1,up,0.1", "a,3,up,0.25"]
+      >>> with open("traces.csv", "w") as file:
+      ...     print(*lines, sep=chr(10), file=file)
+      >>> spt.read_traces("traces.csv").weights[:, 0]
+      array([0.  , 0.1 ,  nan, 0.25])
+    """
+    cells: dict[str, dict[int, tuple[int, int, float]]] = {}
+    for line, row in _rows(path):
+        number = _pulse(path, line, row["pulse"])
+        entry = (line, _direction(path, line, row["direction"], number), _weight(path, line, row))
+        trace = cells.setdefault(row["cell"], {})
+        if number in trace:
+            raise ValueError(
+                f"{path}, line {line}: pulse {number} of cell {row['cell']!r} was already given in "
+                f"line {trace[number][0]}."
+            )
+        trace[number] = entry
+    if not cells:
+        raise ValueError(f"{path}: there is no read in this file.")
+    pulses = max(max(trace) for trace in cells.values())
+    directions = np.zeros((pulses, len(cells)), np.int8)
+    weights = np.full((pulses + 1, len(cells)), np.nan)
+    for column, trace in enumerate(cells.values()):
+        _fill(path, trace, directions[:, column], weights[:, column])
+    return Traces(directions, weights, tuple(cells))
+
+
+def write_traces(traces: Traces, path: Any) -> None:
+    """Writes traces as the CSV file that `read_traces` reads.
+
+    Args:
+      traces: the traces.
+      path: the file, written whole or not at all.
+
+    Example:
+      >>> traces = spt.Traces(np.array([[1], [-1]]), np.array([[0.0], [0.1], [np.nan]]), ("a",))
+      >>> spt.write_traces(traces, "written.csv")
+      >>> print(open("written.csv").read())
+      cell,pulse,direction,weight
+      a,0,,0.0
+      a,1,1,0.1
+      a,2,-1,
+      <BLANKLINE>
+    """
+    directions, weights = np.asarray(traces.directions), np.asarray(traces.weights)
+
+    def write(new: pathlib.Path) -> None:
+        with new.open("w", newline="") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(COLUMNS)
+            for column, cell in enumerate(traces.cells):
+                for pulse, weight in enumerate(weights[:, column]):
+                    direction = int(directions[pulse - 1, column]) if pulse else ""
+                    if direction != 0:
+                        shown = "" if np.isnan(weight) else repr(float(weight))
+                        table.writerow([cell, pulse, direction, shown])
+
+    write_whole(pathlib.Path(path), write)
+
+
+def _rows(path):
+    """Line number and cells by column name, of every line with content."""
+    data = pathlib.Path(path).read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}, line {line}: this is no text in UTF-8 ({error}).") from None
+    header = None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for cells in reader:
+            cells = [cell.strip() for cell in cells]
+            if not any(cells) or cells[0].startswith("#"):
+                continue
+            if header is None:
+                header = _header(path, reader.line_num, cells)
+            elif len(cells) != len(header):
+                raise ValueError(
+                    f"{path}, line {reader.line_num}: expected {len(header)} values, got "
+                    f"{len(cells)}."
+                )
+            else:
+                yield reader.line_num, dict(zip(header, cells, strict=True))
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: this is no CSV ({error}).") from None
+
+
+def _header(path, line: int, cells: list[str]) -> list[str]:
+    missing = [name for name in COLUMNS if name not in cells]
+    if missing:
+        raise ValueError(
+            f"{path}, line {line}: the header must name the columns {', '.join(COLUMNS)}; "
+            f"{', '.join(missing)} not found in {cells}."
+        )
+    return cells
+
+
+def _pulse(path, line: int, text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise ValueError(f"{path}, line {line}: pulse must be a whole number >= 0, got {text!r}.")
+    number = int(text)
+    if number > _MOST_PULSES:
+        raise ValueError(
+            f"{path}, line {line}: pulse {text} is beyond {_MOST_PULSES}; count the pulses of each "
+            "cell from 1."
+        )
+    return number
+
+
+def _direction(path, line: int, text: str, pulse: int) -> int:
+    if pulse == 0:
+        if text not in ("", "0"):
+            raise ValueError(
+                f"{path}, line {line}: pulse 0 is the read before the first pulse and has no "
+                f"direction, got {text!r}; count pulses from 1."
+            )
+        return 0
+    if text.lower() not in _DIRECTIONS:
+        raise ValueError(
+            f"{path}, line {line}: direction must be 1 (up) or -1 (down), got {text!r}."
+        )
+    return _DIRECTIONS[text.lower()]
+
+
+def _weight(path, line: int, row: dict[str, str]) -> float:
+    if row["weight"].lower() in ("", "nan"):
+        return math.nan
+    try:
+        value = float(row["weight"])
+    except ValueError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise ValueError(
+            f"{path}, line {line}: weight must be a finite number, or empty where nothing was "
+            f"read, got {row['weight']!r}."
+        )
+    return value
+
+
+def _fill(path, trace: dict[int, tuple[int, int, float]], directions, weights) -> None:
+    """One cell's columns; pulses between two of the same direction are taken to have it too."""
+    before, last = None, 0
+    for pulse in sorted(trace):
+        line, direction, weight = trace[pulse]
+        weights[pulse] = weight
+        if pulse == 0:
+            continue
+        if pulse > last + 1 and direction != before:
+            raise ValueError(
+                f"{path}, line {line}: pulses {last + 1} to {pulse - 1} before it are missing and "
+                "their direction is unknown; give their lines, with an empty weight where nothing "
+                "was read."
+            )
+        directions[last:pulse] = direction
+        before, last = direction, pulse

@@ -1,0 +1,20 @@
+"""Inference from reads between pulses: a filter's likelihood, its optimum, the population behind.
+
+`filter` gives the likelihood of a cell's trace under any device; `arrow` maximises it over
+parameters of many cells and a few that all share; `population` finds the distribution over cells.
+"""
+
+from sptrack.inference.arrow import Optimum, Summary, maximise, summarise
+from sptrack.inference.filter import Innovations, innovations
+from sptrack.inference.population import Estimate, normal_population
+
+__all__ = [
+    "Estimate",
+    "Innovations",
+    "Optimum",
+    "Summary",
+    "innovations",
+    "maximise",
+    "normal_population",
+    "summarise",
+]
