@@ -1,10 +1,11 @@
 """Fitting a family of cells to traces, and comparing families."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from sptrack._typing import check_number
@@ -173,18 +174,21 @@ def _checked(traces: Any, family: str) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"{directions.shape[1]} traces, but {len(traces.cells)} names of cells.")
     needed = len(FAMILIES[family].parameters) + 3
     counts = np.isfinite(weights).sum(axis=0)
-    if not counts.size or counts.min() < needed:
-        name = traces.cells[int(np.argmin(counts))] if counts.size else None
+    if not counts.size:
+        raise ValueError("traces have no cell.")
+    if counts.min() < needed:
+        name = traces.cells[int(np.argmin(counts))]
         raise ValueError(
-            f"family {family!r} needs at least {needed} reads of every cell, got "
-            f"{counts.min(initial=0)} of cell {name!r}; leave this cell out."
+            f"family {family!r} needs at least {needed} reads of every cell, got {counts.min()} of "
+            f"cell {name!r}; leave this cell out."
         )
     if np.nanmax(weights) == np.nanmin(weights):
         raise ValueError(f"all weights are {np.nanmax(weights):g}: no pulse has had an effect.")
     return directions, weights
 
 
-def _result(found: Estimates, family, mult_noise, log_normal, read_noise, scale):
+def _cells(found: Estimates, family: str, scale: float) -> tuple[dict, dict, Callable]:
+    """Each cell's estimates; what its traces alone say, by name, and the covariance of that."""
     parameters = FAMILIES[family].parameters
     values, cells, slopes = {}, {}, {}
     for index, (name, parameter) in enumerate(parameters.items()):
@@ -207,6 +211,11 @@ def _result(found: Estimates, family, mult_noise, log_normal, read_noise, scale)
         inner = found.alone_covariance[:, index][:, :, index]
         return inner * factors[:, :, None] * factors[:, None, :]
 
+    return cells, values, covariance
+
+
+def _result(found: Estimates, family, mult_noise, log_normal, read_noise, scale) -> FitResult:
+    cells, values, covariance = _cells(found, family, scale)
     noise = _noise(found, scale)
     fields = population(family, values, covariance, log_normal)
     write = np.sqrt(max(float(noise["read_noise_std"].value) ** 2 - read_noise**2, 0.0))
@@ -217,7 +226,7 @@ def _result(found: Estimates, family, mult_noise, log_normal, read_noise, scale)
     }
     reads = int(found.found.read.sum())
     value = float(found.marginal) - reads * np.log(scale)
-    count = 2 * len(parameters) + len(SHARED)
+    count = 2 * len(cells) + len(SHARED)
     return FitResult(
         spec=spec_of(family, fields, noises, log_normal),
         family=family,
@@ -269,4 +278,4 @@ def _device(found: Estimates, family: str, mult_noise: bool, scale: float) -> An
     signs = np.array([p.sign for p in FAMILIES[family].parameters.values()])
     unit = float(scale) ** powers
     cells = np.where(signs != 0, found.optimum.cells + np.log(unit), found.optimum.cells * unit)
-    return device_at(family, mult_noise, joined(cells, found.shared))
+    return device_at(family, mult_noise, joined(jnp.asarray(cells), found.shared))

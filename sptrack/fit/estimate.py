@@ -184,7 +184,7 @@ def _search(filter_, cells, shared) -> tuple[Optimum, Prior, Array, Array]:
 
     nothing = jax.eval_shape(better, (cells, shared, weak), None)[0]
     first = (cells, shared, weak, *jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), nothing[3:]))
-    *_, prior, optimum, alone, covariance = jax.lax.scan(better, first, length=_ROUNDS)[0]
+    _, _, _, prior, optimum, alone, covariance = jax.lax.scan(better, first, length=_ROUNDS)[0]
     return optimum, prior, alone, covariance
 
 

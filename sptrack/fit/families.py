@@ -1,7 +1,7 @@
 """Families of cells that can be fitted: parameters of a cell, its device, a start from the data.
 
 A family's parameters are those of one cell, in weight units: steps in place of gains, so that
-dw_min has no meaning yet. `spec.py` turns their distribution over cells into a spec.
+dw_min has no meaning yet. `specs.py` turns their distribution over cells into a spec.
 """
 
 from collections.abc import Callable

@@ -117,13 +117,13 @@ def posterior_predictive(
     begins = np.argmax(np.isfinite(weights), axis=0)
     directions = np.where(np.arange(len(weights) - 1)[:, None] < begins, 0, traces.directions)
     first = np.take_along_axis(weights, begins[None], axis=0)[0]
-    roots = [_root(about[name]) for name in ("covariance", "shared_covariance")]
     draw = jax.vmap(_one_trace, in_axes=(0,) + 8 * (None,))
     with jax.enable_x64(True):
         keys = jax.vmap(lambda i: jax.random.fold_in(as_key(key), i))(jnp.arange(num_draws))
         shown = draw(
-            keys, result.family, result.mult_noise, about["cells"], about["shared"], *roots,
-            first / about["scale"], directions,
+            keys, result.family, result.mult_noise, about["cells"], about["shared"],
+            _root(about["covariance"]), _root(about["shared_covariance"]), first / about["scale"],
+            directions,
         )  # fmt: skip
         return np.asarray(shown) * about["scale"]
 

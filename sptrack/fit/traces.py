@@ -20,7 +20,7 @@ import numpy as np
 from sptrack._files import write_whole
 from sptrack._random import as_key, normal
 from sptrack._typing import Array, Key, check_number
-from sptrack.pulses.apply import check_device, check_weight, one_pulse
+from sptrack.pulses.apply import check_weight, one_pulse
 from sptrack.pulses.shown import show
 
 COLUMNS = ("cell", "pulse", "direction", "weight")
@@ -76,23 +76,19 @@ def simulate_traces(
        [0.1  0.1 ]
        [0.19 0.19]]
     """
-    w, directions = jnp.asarray(w), np.asarray(directions)
-    check_weight(w, w, "w")
-    check_device(device, w)
+    w, signs = jnp.asarray(w), np.asarray(directions)
+    check_weight(device, w)
     check_number("simulate_traces", "read_noise_std", read_noise_std, 0.0, math.inf)
-    if w.ndim != 1 or directions.shape not in (
-        directions.shape[:1],
-        directions.shape[:1] + w.shape,
-    ):
+    if w.ndim != 1 or signs.shape not in (signs.shape[:1], signs.shape[:1] + w.shape):
         raise ValueError(
             "w must have the shape (cells,), directions (pulses,) or (pulses, cells), got "
-            f"{w.shape} and {directions.shape}."
+            f"{w.shape} and {signs.shape}."
         )
-    if not np.isin(directions, (-1, 0, 1)).all():
+    if not np.isin(signs, (-1, 0, 1)).all():
         raise ValueError("directions must be -1, 0 or 1.")
-    directions = np.broadcast_to(directions.reshape(len(directions), -1), (len(directions), len(w)))
-    weights = reads(as_key(key), device, w, jnp.asarray(directions), read_noise_std)
-    return Traces(directions, np.asarray(weights), tuple(map(str, range(len(w)))))
+    signs = np.broadcast_to(signs.reshape(len(signs), -1), (len(signs), len(w)))
+    weights = reads(as_key(key), device, w, jnp.asarray(signs), read_noise_std)
+    return Traces(signs, np.asarray(weights), tuple(map(str, range(len(w)))))
 
 
 @jax.jit

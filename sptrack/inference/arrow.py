@@ -149,7 +149,7 @@ def maximise(
         point = joined(*trial)
         summary = penalised(summarise(filter_, point), point, prior)
         better = jnp.sum(summary.value) > jnp.sum(best.summary.value)
-        fresh = Optimum(*trial, summary, jnp.asarray(0, point.dtype))
+        fresh = Optimum(trial[0], trial[1], summary, jnp.asarray(0, point.dtype))
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), fresh, best)
         damping = jnp.where(better, damping / 5, damping * 4)
         damping = jnp.clip(damping, *_DAMPING[1:])
