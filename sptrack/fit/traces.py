@@ -162,7 +162,8 @@ def write_traces(traces: Traces, path: Any) -> None:
     Example:
       >>> traces = spt.Traces(np.array([[1], [-1]]), np.array([[0.0], [0.1], [np.nan]]), ("a",))
       >>> spt.write_traces(traces, "written.csv")
-      >>> print(open("written.csv").read())
+      >>> with open("written.csv") as file:
+      ...     print(file.read())
       cell,pulse,direction,weight
       a,0,,0.0
       a,1,1,0.1
