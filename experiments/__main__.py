@@ -10,6 +10,8 @@ COMMANDS = {  # what it shows; how long it takes
     "zero_shift_accuracy": "Fig. 1a: error of zero-shifting against pulses; half a minute",
     "zero_shift_cost": "Fig. 1b: pulses to 1 % against the size of a pulse; half a minute",
     "theory": "zero-shifting, convergence and filter beside their closed forms; two minutes",
+    "fit_device": "a CSV of pulse traces: cells, spread, noise, wrong families; a minute",
+    "fit_coverage": "how often fits of known devices hold the truth; half an hour",
     "costs": "time, digital storage and operations of one update by algorithm; a second",
     "peer_conformance": "populations under pulses beside aihwkit, if you have it; 20 minutes",
     "benchmark": "time of one training step, E-RIDER beside digital SGD; a minute",
