@@ -164,7 +164,7 @@ def run(config: Config) -> list[dict[str, Any]]:
     """Does all batches; the table is written as each one finishes."""
     if config.smoke:
         config = dataclasses.replace(
-            config, repeats=2, wrong_repeats=2, cells=4, pulses=100, batch=2
+            config, repeats=2, wrong_repeats=1, cells=4, pulses=100, batch=1
         )
     if min(config.repeats, config.wrong_repeats, config.cells, config.pulses, config.batch) < 1:
         raise SystemExit("--repeats, --wrong-repeats, --cells, --pulses and --batch must be >= 1.")
