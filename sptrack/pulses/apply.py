@@ -178,16 +178,19 @@ def one_at_a_time(
     key: Key, device: Any, w: Array, counts: Array, *, count_moved: bool = False
 ) -> tuple[Array, Array | None]:
     """The oracle. Cells that have had their pulses stay bit-identical while others go on."""
-    rises, size = counts > 0, jnp.abs(counts)
 
-    def pulse(index, carry):
-        w, moved = carry
-        new = one_pulse(jax.random.fold_in(key, index), device, w, rises)
-        new = jnp.where(index < size, new, w)
-        return new, None if moved is None else moved + (new != w)
+    def pulse(carry):
+        index, w, left, moved = carry
+        new = one_pulse(jax.random.fold_in(key, index), device, w, left > 0)
+        new = jnp.where(left == 0, w, new)
+        moved = None if moved is None else moved + (new != w)
+        return index + 1, new, left - jnp.sign(left), moved
 
-    moved = jnp.zeros_like(size) if count_moved else None
-    return jax.lax.fori_loop(0, jnp.max(size, initial=0), pulse, (w, moved))
+    # The first pulse is outside of the loop, where it becomes one program with the rounding; and
+    # to ask whether any cell has pulses left is much cheaper than the largest count.
+    start = (jnp.zeros((), jnp.int32), w, counts, jnp.zeros_like(counts) if count_moved else None)
+    _, w, _, moved = jax.lax.while_loop(lambda carry: jnp.any(carry[2] != 0), pulse, pulse(start))
+    return w, moved
 
 
 def _from_law(key: Key, device: Any, w: Array, counts: Array) -> Array:

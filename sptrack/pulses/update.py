@@ -50,10 +50,12 @@ def round_to_pulses(key: Key, dw: Array, dw_min: Array) -> Array:
       >>> print(spt.pulses.round_to_pulses(jax.random.key(0), dw, jnp.array(0.1, dw.dtype)).shape)
       (2,)
     """
-    size = jnp.abs(dw) / dw_min
-    rounded = jnp.floor(jnp.minimum(size, _MOST_PULSES) + uniform(key, "pulse rounding", dw))
-    rounded = jnp.where(jnp.isnan(dw), 0, rounded).astype(jnp.int32)
-    return jnp.where(dw < 0, -rounded, rounded)
+    # The division comes last, and its result is what signs and counts are read from: XLA computes
+    # what it takes for expensive once, and the rest anew for everything that uses it.
+    part = jnp.copysign(uniform(key, "pulse rounding", dw), dw)
+    size = (dw + dw_min * part) / dw_min
+    size = jnp.where((dw == 0) | jnp.isnan(dw), 0, size)  # part may round up to a whole pulse
+    return jnp.clip(size, -_MOST_PULSES, _MOST_PULSES).astype(jnp.int32)
 
 
 def analog_update(key: Key, device: Any, w: Array, dw: Array, *, method: str = "exact") -> Array:
@@ -145,6 +147,7 @@ def tallied_update(
         moved = moved_pulses(device, w, new, counts) if count_moved else None
         return new, tally_of(counts, moved)
     counts = round_to_pulses(key, dw, device.dw_min)
+    # Before the pulses, so that this joins the rounding: NaN is NaN after any pulses.
+    w = jnp.where(jnp.broadcast_to(jnp.isnan(dw), w.shape), jnp.nan, w).astype(w.dtype)
     new, moved = apply_counted(key, device, w, counts, method=method, count_moved=count_moved)
-    lost = jnp.broadcast_to(jnp.isnan(dw), w.shape)
-    return jnp.where(lost, jnp.nan, new).astype(w.dtype), tally_of(counts, moved)
+    return new, tally_of(counts, moved)

@@ -49,6 +49,13 @@ def test_roundings_are_independent_from_cell_to_cell(key):
     assert abs(np.corrcoef(counts[1:], counts[:-1])[0, 1]) < 4.5 / np.sqrt(REPEATS)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_no_increment_is_no_pulse(key, dtype):
+    """Also where the random number is the largest that there is, and rounds to a whole pulse."""
+    counts = spt.pulses.round_to_pulses(key, jnp.zeros(REPEATS, dtype), jnp.asarray(0.1, dtype))
+    assert not counts.any()
+
+
 def test_the_mean_of_updates_is_equation_two(key):
     """E[w'] = w + dw F - |dw| G: exact for a response without slope, here of unequal steps."""
     spec = spt.ConstantStep(dw_min=0.01, **(QUIET | {"up_down": 0.4, "dw_min_std": 0.3}))
