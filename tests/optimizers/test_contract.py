@@ -131,6 +131,15 @@ def assert_bits(one, other):
         assert a.tobytes() == b.tobytes(), (where, a, b)
 
 
+@pytest.mark.keys_are_checked
+@everyone
+def test_no_key_is_used_twice(key, name):
+    """JAX's own checker raises; two steps, because a state hands its key on."""
+    follow(make(name, key), params_of(), steps=range(2))
+    with pytest.raises(jax.errors.KeyReuseError):  # it is on
+        _ = jax.random.bits(key), jax.random.bits(key)
+
+
 @everyone
 def test_extra_arguments_are_accepted_and_ignored(key, name):
     tx, params = make(name, key), params_of()
@@ -187,8 +196,15 @@ def test_bfloat16_trains(key):
     assert np.all(np.asarray(trained["w"] != params["w"]))
 
 
-@everyone
+# Optimizers that differ in what their states are made of: for tests that compile whole programs.
+compiled = pytest.mark.parametrize(
+    "name", ["analog_sgd", "erider", "columns_erider", "multi_tile", "mixed_precision"]
+)
+
+
+@compiled
 def test_update_compiles_once_and_scan_is_the_loop(fast, name):
+    """That shapes and types of the state stay, for all, is tested above."""
     tx, params = make(name, fast), params_of()
     begin = tx.init(params)
     update = quick_jit(tx.update)
@@ -446,27 +462,20 @@ def test_two_optimizers_in_one_partition():
     assert all(isinstance(counts[purpose][leaf], jax.Array) for purpose in counts for leaf in "wv")
 
 
-# Wrappers with a `lax.cond` in them compile anew in every step outside jit, hence jitted here, and
-# with the optimizers that differ in the state that the cond selects.
-conditional = pytest.mark.parametrize("name", ["analog_sgd", "erider", "columns_erider"])
+# Wrappers with a `lax.cond` in them compile anew in every step outside jit, hence jitted here.
 
 
 def jitted(tx):
     return optax.GradientTransformationExtraArgs(tx.init, quick_jit(tx.update))
 
 
-@conditional
+@compiled
 def test_multi_steps(fast, name):
     """Every second step, with the mean gradient; nothing moves in between.
 
-    The checker of keys takes optax's choice between the old and the new state, whose keys are the
-    same one, for a second use.
+    (A check of keys would take optax's choice between the old and the new state, whose keys are the
+    same one, for a second use.)
     """
-    with jax.debug_key_reuse(False):
-        run_multi_steps(fast, name)
-
-
-def run_multi_steps(fast, name):
     tx, inner = (
         jitted(optax.MultiSteps(make(name, fast), 2).gradient_transformation()),
         make(name, fast),
@@ -520,7 +529,7 @@ def test_an_injected_schedule_is_a_native_schedule(name):
     assert not np.array_equal(first_array(state), first_array(plain(name)[1]))
 
 
-@conditional
+@compiled
 def test_apply_if_finite(fast, name):
     """A step with a NaN anywhere leaves parameters and arrays as they were."""
     tx = jitted(optax.apply_if_finite(make(name, fast), max_consecutive_errors=3))
