@@ -16,7 +16,7 @@ from typing import Any
 import optax
 
 import sptrack as spt
-from experiments.nets import NetConfig
+from experiments.nets import READ_PATHS, NetConfig
 from experiments.training import TrainConfig, falling
 
 
@@ -132,7 +132,9 @@ def setting_of(dataset: str, epochs: int | None) -> Setting:
     return dataclasses.replace(setting, train=dataclasses.replace(setting.train, epochs=epochs))
 
 
-def analog(name: str, key: Any, cells: Any, setting: Setting, dataset: Any) -> Any:
+def analog(
+    name: str, key: Any, cells: Any, setting: Setting, dataset: Any, *, method: str = "aggregate"
+) -> Any:
     """The transformation of the analog weights that goes by `name`, one of `ALGORITHMS`.
 
     Args:
@@ -141,6 +143,8 @@ def analog(name: str, key: Any, cells: Any, setting: Setting, dataset: Any) -> A
       cells: spec of the cells of every array.
       setting: the rates.
       dataset: the data set, whose size sets when rates fall.
+      method: of the residual family, as in `spt.analog_update`. "exact" is the faster one where
+        hardly any cell gets a second pulse in a step.
     """
     train, rates = setting.train, setting.rates
 
@@ -162,7 +166,16 @@ def analog(name: str, key: Any, cells: Any, setting: Setting, dataset: Any) -> A
     return getattr(spt, name.removesuffix("_tracked"))(
         residual_spec=cells,
         weight_spec=cells,
-        transfer=spt.ColumnTransfer(reads_per_transfer=rates.reads_per_transfer),
+        transfer=_column_transfer(train.net, rates),
         key=key,
+        method=method,
         **options,
     )
+
+
+def _column_transfer(net: NetConfig, rates: Rates) -> spt.ColumnTransfer:
+    """The schedule of real arrays; transfer reads have converters where the net's reads do."""
+    schedule = spt.ColumnTransfer(reads_per_transfer=rates.reads_per_transfer)
+    if net.read_path == "none":
+        return schedule
+    return dataclasses.replace(schedule, read=READ_PATHS[net.read_path]().transfer)

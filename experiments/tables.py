@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+# Okabe and Ito's colours, told apart by everybody.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
 
 def text(rows: Sequence[dict[str, Any]]) -> str:
     """Columns of words to the left, columns of numbers to the right; floats as they are given."""

@@ -1,0 +1,295 @@
+"""Hyper-parameters by a vmapped search, for every method with the same protocol and budget.
+
+    python -m experiments.search --help
+
+Protocol, the same for all methods of a net:
+
+1. The training set is shuffled once (NumPy's generator, seed 0); its last `validation` examples are
+   set apart, and the first `examples` are trained on. The test set is not looked at.
+2. Random: `random` candidates from a Latin hypercube over the logarithms of `RANGES`. All methods
+   get the same points of the cube, each in the parameters that it has (`experiments.tuned`).
+3. Local: `local` candidates around the best one so far, each parameter times exp(s xi), s an eighth
+   of the range's logarithm, kept inside the range.
+4. A candidate's score is its validation accuracy after the last epoch, mean over the cells
+   `OFFSETS` (reference mean and std) with one seed: one setting has to do for all cells, as in the
+   paper. The best of all candidates wins.
+
+Net, batch, epochs, schedule of the rates, reads and the digital rate are the same for everybody.
+The candidates of a stage are the members of one program. search.csv has every candidate, tuned.csv
+the winners; `experiments.tuned` reads the committed one.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+import sptrack as spt
+from experiments import data, study, tables, tuned
+from experiments.training import member_keys, train_population
+
+RANGES = {
+    "learning_rate": (0.5, 32.0),
+    "transfer_rate": (0.003, 1.0),
+    "chop_prob": (0.05, 0.5),
+    "gamma": (0.03, 0.5),
+    "eta": (0.01, 1.0),
+}
+OFFSETS = ((0.0, 0.05), (0.4, 0.4))
+STAGES = ("random", "local")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Search rates; writes search.csv, tuned.csv, search.nc, search.png and manifest.json.
+
+    Attributes:
+      net: fcn (Table 2) or lenet (Table 1).
+      dataset: digits is embedded; MNIST and Fashion-MNIST are read from IDX files.
+      methods: which methods to search for.
+      random: candidates of the random stage.
+      local: candidates of the local stage.
+      examples: training examples.
+      validation: examples of the training set that are set apart to choose with.
+      epochs: passes over the training examples.
+      out: folder for the results.
+      overwrite: replace results of another configuration in that folder.
+      resume: go on where an earlier run stopped, also within a stage, after its last epoch.
+      smoke: two candidates of one method on digits, to see that everything works.
+    """
+
+    net: Literal["fcn", "lenet"] = "fcn"
+    dataset: Literal["digits", "mnist", "fashion_mnist"] = "mnist"
+    methods: tuple[Literal["ttv2", "agad", "erider", "rider", "two_stage"], ...] = (
+        "ttv2",
+        "agad",
+        "erider",
+    )
+    random: int = 8
+    local: int = 4
+    examples: int = 30000
+    validation: int = 10000
+    epochs: int = 1
+    out: Path = Path("runs/search")
+    overwrite: bool = False
+    resume: bool = False
+    smoke: bool = False
+
+
+def split(dataset: data.Dataset, examples: int, validation: int) -> data.Dataset:
+    """The first training examples after shuffling, and the last ones in the place of the test set.
+
+    Raises:
+      SystemExit: if there are not so many.
+    """
+    size = len(dataset.train_labels)
+    if min(examples, validation) < 1 or examples + validation > size:
+        raise SystemExit(
+            f"--examples and --validation must be at least 1 and together at most {size}, got "
+            f"{examples} and {validation}."
+        )
+    order = np.random.default_rng(0).permutation(size)
+    first, last = order[:examples], order[-validation:]
+    images, labels = dataset.train_images, dataset.train_labels
+    return data.Dataset(images[first], labels[first], images[last], labels[last], dataset.name)
+
+
+def random_candidates(method: str, count: int) -> dict[str, np.ndarray]:
+    """Points of a Latin hypercube over the logarithms of `RANGES`, in the method's parameters."""
+    rng = np.random.default_rng(0)
+    cube = {name: (rng.permutation(count) + rng.random(count)) / count for name in RANGES}
+    return {
+        name: np.exp((1 - cube[name]) * np.log(low) + cube[name] * np.log(high))
+        for name, (low, high) in RANGES.items()
+        if name in tuned.METHODS[method]
+    }
+
+
+def local_candidates(best: dict[str, float], count: int) -> dict[str, np.ndarray]:
+    """Points around the best one, inside the ranges."""
+    rng, found = np.random.default_rng(1), {}
+    for name, (low, high) in RANGES.items():
+        factors = np.exp(np.log(high / low) / 8 * rng.standard_normal(count))
+        if name in best:
+            found[name] = np.clip(best[name] * factors, low, high)
+    return found
+
+
+def best_of(records: study.Records) -> tuple[int, dict[str, float]]:
+    """Index and parameters of the candidate with the highest score."""
+    index = int(np.argmax(records["accuracy"].mean(axis=1)))
+    return index, {k: float(v[index]) for k, v in records.items() if k in RANGES}
+
+
+def score(
+    method: str, candidates: dict[str, np.ndarray], config: Config, dataset: Any, name: str
+) -> study.Records:
+    """Trains all candidates on all cells: their parameters, and accuracy (candidates, cells)."""
+    train = tuned.train_config(config.net, config.dataset, config.epochs)
+    count = len(candidates["learning_rate"])
+    numbers = {key: np.repeat(values, len(OFFSETS)) for key, values in candidates.items()}
+    means, stds = np.tile(np.array(OFFSETS), (count, 1)).T
+
+    def make(key, mean, std, **rates):
+        cells = spt.presets.reram_array_hfo2(reference_mean=mean, reference_std=std)
+        reads = tuned.READS[config.dataset]
+        return tuned.make_analog(method, key, cells, train, dataset, rates, reads)
+
+    records = train_population(
+        make,
+        train,
+        dataset,
+        member_keys(np.zeros(len(means), int), fast_random=True),
+        numbers={"mean": means, "std": stds, **numbers},
+        progress=name.ljust(17),
+        checkpoint=study.checkpoint(config.out, name),
+    )
+    accuracy = records["test_accuracy"][:, -1].reshape(count, len(OFFSETS))
+    return {"accuracy": np.nan_to_num(accuracy), **candidates}
+
+
+def run(config: Config) -> dict[str, study.Records]:
+    """Searches; results are written after every stage. Returns the records by method and stage."""
+    if min(config.random, config.local, config.epochs) < 1 or not config.methods:
+        raise SystemExit("--random, --local and --epochs must be at least 1, --methods some.")
+    dataset = split(data.load(config.dataset), config.examples, config.validation)
+
+    def stage(method, which):
+        name = f"{method}_{which}"
+
+        def make():
+            if which == "random":
+                candidates = random_candidates(method, config.random)
+            else:
+                _, best = best_of(study.records_of(config.out, f"{method}_random"))
+                candidates = local_candidates(best, config.local)
+            return score(method, candidates, config, dataset, name)
+
+        return make
+
+    settings = {"train": tuned.train_config(config.net, config.dataset, config.epochs)}
+    settings |= {"ranges": RANGES, "offsets": OFFSETS, "reads": tuned.READS[config.dataset]}
+    return study.collect(
+        config.out,
+        {f"{m}_{which}": stage(m, which) for m in config.methods for which in STAGES},
+        spt.results.manifest({"config": dataclasses.asdict(config), **settings}, seed=0),
+        lambda records: write(config, records),
+        resume=config.resume,
+        overwrite=config.overwrite,
+    )
+
+
+def rows(finished: dict[str, study.Records]) -> list[dict[str, Any]]:
+    """One row per candidate."""
+    table = []
+    for name, records in finished.items():
+        method, stage = name.rsplit("_", 1)
+        for index in range(len(records["accuracy"])):
+            row: dict[str, Any] = {"method": method, "stage": stage, "candidate": index}
+            row |= {
+                key: float(records[key][index]) if key in records else None for key in RANGES
+            }
+            row |= {
+                f"accuracy_{mean:g}_{std:g}": 100 * float(records["accuracy"][index, cell])
+                for cell, (mean, std) in enumerate(OFFSETS)
+            }
+            row["score"] = 100 * float(records["accuracy"][index].mean())
+            table.append(row)
+    return table
+
+
+def winners(table: list[dict[str, Any]], config: Config) -> list[dict[str, Any]]:
+    """The best candidate of each method, and how many it was chosen from."""
+    found = []
+    for method in dict.fromkeys(row["method"] for row in table):
+        of_method = [row for row in table if row["method"] == method]
+        best = max(of_method, key=lambda row: row["score"])
+        row = {"net": config.net, "dataset": config.dataset, "method": method}
+        row |= {name: best[name] for name in RANGES}
+        row |= {"score": best["score"], "candidates": len(of_method)}
+        row["steps"] = config.epochs * (config.examples // tuned.NETS[config.net].batch_size)
+        found.append(row)
+    return found
+
+
+def label(finished: dict[str, study.Records]) -> Any:
+    """All candidates with names and units."""
+    table = rows(finished)
+    attributes = {"accuracy": "validation accuracy"}
+    variables: dict[str, tuple] = {
+        "accuracy": (
+            ("candidate", "offset"),
+            np.concatenate([records["accuracy"] for records in finished.values()]),
+            {"units": "1", "long_name": attributes["accuracy"]},
+        )
+    }
+    for name in RANGES:
+        values = [np.nan if row[name] is None else row[name] for row in table]
+        variables[name] = ("candidate", np.array(values))
+    coords = {
+        "candidate": [f"{r['method']} {r['stage']} {r['candidate']}" for r in table],
+        "offset": [f"{mean:g} ± {std:g}" for mean, std in OFFSETS],
+    }
+    return spt.results.to_dataset(variables, coords=coords)
+
+
+def write(config: Config, finished: dict[str, study.Records]) -> None:
+    """Writes search.csv, tuned.csv, search.nc and search.png."""
+    table = rows(finished)
+    tables.write_csv(table, config.out / "search.csv")
+    tables.write_csv(winners(table, config), config.out / "tuned.csv")
+    spt.results.save(label(finished), config.out / "search.nc")
+    draw(table, config.out / "search.png")
+
+
+def draw(table: list[dict[str, Any]], path: Path) -> None:
+    """Score against each parameter, a colour per method."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained", sharey=True)
+    methods = list(dict.fromkeys(row["method"] for row in table))
+    for ax, name in zip(axes, ("learning_rate", "transfer_rate", "chop_prob"), strict=True):
+        for method, color in zip(methods, tables.COLOURS, strict=False):
+            points = [(r[name], r["score"], r["stage"]) for r in table if r["method"] == method]
+            for stage, marker in zip(STAGES, "o^", strict=True):
+                at = [(x, y) for x, y, which in points if which == stage and x is not None]
+                if at:
+                    ax.semilogx(*zip(*at, strict=True), marker, color=color,
+                                label=f"{method}, {stage}")  # fmt: skip
+        ax.set_xlabel(name.replace("_", " "))
+        ax.grid(alpha=0.3)
+    axes[0].set_ylabel("validation accuracy (%), mean over cells")
+    axes[0].legend(fontsize=8)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command."""
+    import tyro
+
+    config = tyro.cli(Config, args=arguments, prog="python -m experiments.search")
+    if config.smoke:
+        few: dict[str, Any] = {"methods": ("ttv2",), "random": 2, "local": 1}
+        few |= {"dataset": "digits", "examples": 100, "validation": 100}
+        config = dataclasses.replace(config, **few)
+    table = rows(run(config))
+    print(tables.text([shown(row) for row in table]))
+    print("\nBest of each method:")
+    print(tables.text([shown(row) for row in winners(table, config)]))
+    print(f"Results: {config.out}/search.csv, tuned.csv, .nc, .png", file=sys.stderr)
+
+
+def shown(row: dict[str, Any]) -> dict[str, str]:
+    """A row with as many digits as mean something."""
+
+    def text(value):
+        return f"{value:.3g}" if isinstance(value, float) else "" if value is None else str(value)
+
+    return {name: text(value) for name, value in row.items()}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""The nets of Tables 1 and 2 of arXiv 2602.21321, and the rates that a search found for them.
+
+Rates are those of `python -m experiments.search`, whose table is read here: every method has its
+own, found with the same budget. A method that was not searched has those of the method it is
+closest to (`INSTEAD`).
+"""
+
+import csv
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import optax
+
+import sptrack as spt
+from experiments.nets import LENET_5
+from experiments.settings import SETTINGS, Setting, analog
+from experiments.training import TrainConfig
+
+_FCN = SETTINGS["mnist"].train
+NETS = {
+    "fcn": dataclasses.replace(
+        _FCN, epochs=40, net=dataclasses.replace(_FCN.net, read_path="table_6")
+    ),
+    "lenet": dataclasses.replace(
+        _FCN,
+        epochs=40,
+        batch_size=8,
+        net=dataclasses.replace(LENET_5, weight_range=0.6, read_path="table_6"),
+    ),
+}
+READS = {"digits": 4, "mnist": 28, "fashion_mnist": 28}  # columns per step
+
+METHODS = {  # what each method has to be given, besides the read schedule
+    "ttv2": ("learning_rate", "transfer_rate"),
+    "agad": ("learning_rate", "transfer_rate", "chop_prob"),
+    "erider": ("learning_rate", "transfer_rate", "chop_prob", "gamma"),
+    "rider": ("learning_rate", "transfer_rate", "eta", "gamma"),
+    "two_stage": ("learning_rate", "transfer_rate", "gamma"),
+}
+INSTEAD = {"rider": "erider", "two_stage": "erider"}
+_FIELDS = {"learning_rate": "residual", "transfer_rate": "transfer"}  # names in `Rates`
+
+
+def train_config(net: str, dataset: str, epochs: int | None = None) -> TrainConfig:
+    """How a net is trained; on digits the fully connected net is 64-128-64-10.
+
+    Raises:
+      SystemExit: if the net doesn't fit the images.
+    """
+    config = NETS[net]
+    if dataset == "digits":
+        if net == "lenet":
+            raise SystemExit("--net lenet needs images of 28 x 28: give --dataset mnist.")
+        sizes = SETTINGS["digits"].train.net.sizes
+        config = dataclasses.replace(config, net=dataclasses.replace(config.net, sizes=sizes))
+    return config if epochs is None else dataclasses.replace(config, epochs=epochs)
+
+
+def table(net: str) -> Path:
+    """The table of the search for a net."""
+    return Path(__file__).parent / "results" / f"search_{net}" / "tuned.csv"
+
+
+def rates_of(net: str, method: str) -> dict[str, float]:
+    """The numbers that the search found for a method; the FCN's for a net without a search."""
+    path = table(net) if table(net).exists() else table("fcn")
+    with path.open() as file:
+        found = {row["method"]: row for row in csv.DictReader(file)}
+    row = found.get(method) or found[INSTEAD[method]]
+    return {name: float(row[name]) for name in METHODS[method] if row[name]}
+
+
+def make_analog(
+    method: str,
+    key: Any,
+    cells: Any,
+    train: TrainConfig,
+    dataset: Any,
+    numbers: dict[str, Any],
+    reads_per_transfer: int,
+) -> optax.GradientTransformation:
+    """The method on these cells, with the numbers that `METHODS` lists for it; may be traced.
+
+    The filter rate of AGAD and E-RIDER is that of the released experiments, min(5 p, 1).
+    """
+    numbers = {_FIELDS.get(name, name): value for name, value in numbers.items()}
+    if "chop_prob" in numbers:
+        numbers["eta"] = spt.optimizers.tail_rate(numbers["chop_prob"])
+    rates = dataclasses.replace(
+        SETTINGS["mnist"].rates, reads_per_transfer=reads_per_transfer, **numbers
+    )
+    return analog(method, key, cells, Setting(train, rates), dataset, method="exact")
