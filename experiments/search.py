@@ -127,7 +127,7 @@ def score(
     method: str, candidates: dict[str, np.ndarray], config: Config, dataset: Any, name: str
 ) -> study.Records:
     """Trains all candidates on all cells: their parameters, and accuracy (candidates, cells)."""
-    train = tuned.train_config(config.net, config.dataset, config.epochs)
+    train = tuned.train_config(config.net, config.dataset, config.epochs, smoke=config.smoke)
     count = len(candidates["learning_rate"])
     numbers = {key: np.repeat(values, len(OFFSETS)) for key, values in candidates.items()}
     means, stds = np.tile(np.array(OFFSETS), (count, 1)).T
@@ -169,7 +169,9 @@ def run(config: Config) -> dict[str, study.Records]:
 
         return make
 
-    settings = {"train": tuned.train_config(config.net, config.dataset, config.epochs)}
+    settings = {
+        "train": tuned.train_config(config.net, config.dataset, config.epochs, smoke=config.smoke)
+    }
     settings |= {"ranges": RANGES, "offsets": OFFSETS, "reads": tuned.READS[config.dataset]}
     return study.collect(
         config.out,
@@ -188,9 +190,7 @@ def rows(finished: dict[str, study.Records]) -> list[dict[str, Any]]:
         method, stage = name.rsplit("_", 1)
         for index in range(len(records["accuracy"])):
             row: dict[str, Any] = {"method": method, "stage": stage, "candidate": index}
-            row |= {
-                key: float(records[key][index]) if key in records else None for key in RANGES
-            }
+            row |= {key: float(records[key][index]) if key in records else None for key in RANGES}
             row |= {
                 f"accuracy_{mean:g}_{std:g}": 100 * float(records["accuracy"][index, cell])
                 for cell, (mean, std) in enumerate(OFFSETS)

@@ -1,0 +1,302 @@
+"""Fig. 4 left of arXiv 2602.21321: pulses until the training loss is low, calibration included.
+
+    python -m experiments.pulse_budget --help
+
+Two-stage: N pulses find the symmetric points (`experiments.calibrated` says how the paper does it),
+then TT-v2 trains. E-RIDER trains on the same cells at once. The cost is the paper's, pulse slots of
+one array: N + 5 per step, whatever the cells get of them; beside it stands what cells get, N plus
+the pulses sent to P and W per cell. The paper has one run per point; here are several seeds, so
+that "E-RIDER consistently achieves a lower total pulse cost" can be checked.
+
+Rates: for each method the best of the same 16 (4 learning rates x 4 transfer rates) by the epochs
+to the target, then by the loss, at 1000 states (N = 6000) on digits with a seed that is not used
+here; learning rates 0.05 to 3.2, transfer rates 0.02 to 2.5. All else is `experiments.settings`.
+"""
+
+import csv
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+import sptrack as spt
+from experiments import calibrated, data, distributed, study, tables
+from experiments.settings import Setting
+from experiments.training import UNITS, member_keys, steps_per_epoch, train_population
+
+REFERENCE = Path(__file__).parent / "reference" / "figure_4_left_pulses.csv"
+SLOTS = 5  # pulse slots per step
+RATES = {"two_stage": (0.8, 2.5), "erider": (0.8, 2.5)}  # of P, of the transfer
+RECORDS = ("train_loss", "pulses_training", "pulses_transfer")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Count pulses to the target loss; writes pulse_budget.csv, .nc, .png and manifest.json.
+
+    Attributes:
+      dataset: digits is embedded; MNIST and Fashion-MNIST (with LeNet-5) are read from IDX files.
+      states: numbers of states of the cells, (w_max - w_min) / dw_min.
+      pulses: calibration pulses N of the two-stage algorithm.
+      target: training loss to reach, mean over an epoch; the paper has 0.2, its script 0.1.
+      seeds: runs per point.
+      epochs: passes over the training set after which a run has failed.
+      out: folder for the results.
+      overwrite: replace results of another configuration in that folder.
+      resume: go on where an earlier run stopped, also within a method, after its last epoch.
+      distributed: share the methods out among the processes of a Slurm (or other) job.
+      smoke: a tiny net for two epochs, to see that everything works.
+    """
+
+    dataset: Literal["digits", "mnist", "fashion_mnist"] = "digits"
+    states: tuple[int, ...] = (500, 1000, 2000)
+    pulses: tuple[int, ...] = (4000, 6000, 8000)
+    target: float = 0.2
+    seeds: int = 5
+    epochs: int = 25
+    out: Path = Path("runs/pulse_budget")
+    overwrite: bool = False
+    resume: bool = False
+    distributed: bool = False
+    smoke: bool = False
+
+
+def make_analog(method: str, key: Any, cells: Any, setting: Setting, alpha: Any, beta: Any) -> Any:
+    """TT-v2 against a reference of zero, or E-RIDER; by columns."""
+    rates = setting.rates
+    shared: dict[str, Any] = {
+        "transfer_rate": beta,
+        "residual_spec": cells,
+        "weight_spec": cells,
+        "transfer": spt.ColumnTransfer(reads_per_transfer=rates.reads_per_transfer),
+        "key": key,
+    }
+    if method == "two_stage":
+        return spt.ttv2(alpha, buffer=spt.DigitalBuffer(), **shared)
+    return spt.erider(alpha, gamma=rates.gamma, eta=1.0, chop_prob=rates.chop_prob, **shared)
+
+
+def points(method: str, config: Config) -> list[tuple[int, int]]:
+    """(states, N) of a method."""
+    pulses = config.pulses if method == "two_stage" else (0,)
+    return [(states, n) for states in config.states for n in pulses]
+
+
+def train_method(
+    method: str, config: Config, setting: Setting, dataset: Any
+) -> dict[str, np.ndarray]:
+    """The records of all points and seeds, shape (points, seeds, epochs)."""
+    alpha, beta = RATES[method]
+    here = points(method, config)
+    numbers: dict[str, Any] = {"dw_min": [2 / states for states, _ in here]}
+    if method == "two_stage":
+        offsets = [calibrated.offset(n, 2 / states) for states, n in here]
+        numbers |= {"mean": [mu for mu, _ in offsets], "std": [sigma for _, sigma in offsets]}
+
+    def make(key, dw_min, mean=None, std=None):
+        known = method == "two_stage"
+        cells = (
+            calibrated.calibrated(dw_min, mean, std) if known else calibrated.uncalibrated(dw_min)
+        )
+        return make_analog(method, key, cells, setting, alpha, beta)
+
+    records = train_population(
+        make,
+        setting.train,
+        dataset,
+        member_keys(np.tile(np.arange(config.seeds), len(here)), fast_random=True),
+        numbers={name: np.repeat(values, config.seeds) for name, values in numbers.items()},
+        progress=method.ljust(10),
+        checkpoint=study.checkpoint(config.out, method),
+    )
+    return {name: records[name].reshape(len(here), config.seeds, -1) for name in RECORDS}
+
+
+def run(config: Config) -> Any:
+    """Trains with both methods; returns the labelled dataset (dimensions point, seed, epoch)."""
+    if min(config.seeds, config.epochs, *config.states, *config.pulses) < 1 or config.target <= 0:
+        raise SystemExit(
+            "--states and --pulses need positive numbers, --seeds, --epochs and --target too."
+        )
+    setting, dataset = calibrated.setting(config.dataset, config.epochs), data.load(config.dataset)
+    if config.smoke:
+        dataset, train = calibrated.small(dataset, setting.train)
+        setting = dataclasses.replace(setting, train=train)
+    per_epoch = steps_per_epoch(setting.train, dataset) * SLOTS
+    settings = {"setting": setting, "rates": RATES, "slots": SLOTS}
+    finished = study.collect(
+        config.out,
+        {m: (lambda m=m: train_method(m, config, setting, dataset)) for m in RATES},
+        spt.results.manifest({"config": dataclasses.asdict(config), **settings}, seed=0),
+        lambda records: write(config, label(config, records, per_epoch)),
+        resume=config.resume,
+        overwrite=config.overwrite,
+    )
+    return label(config, finished, per_epoch)
+
+
+def label(config: Config, finished: dict[str, study.Records], slots_per_epoch: int) -> Any:
+    """Names and units for the records, and the costs; NaN where the target was not reached."""
+    here = [(method, *point) for method in finished for point in points(method, config)]
+    joined = {
+        name: np.concatenate([records[name] for records in finished.values()]) for name in RECORDS
+    }
+    epochs = epochs_to(joined["train_loss"], config.target)
+    calibration = np.array([n for *_, n in here])[:, None]
+    sent = joined["pulses_training"] + joined["pulses_transfer"]
+    last = np.nan_to_num(epochs, nan=1).astype(int) - 1
+    at_target = np.take_along_axis(sent, last[..., None], -1)[..., 0]
+    whole = ("point", "seed")
+    variables: dict[str, tuple] = {
+        name: ((*whole, "epoch"), values, {"units": UNITS[name][0], "long_name": UNITS[name][1]})
+        for name, values in joined.items()
+    }
+    variables |= {
+        "epochs": (whole, epochs, {"units": "epoch", "long_name": "epochs to the target"}),
+        "slots": (whole, calibration + epochs * slots_per_epoch, {"units": "pulse slot"}),
+        "cell_pulses": (
+            whole,
+            np.where(np.isnan(epochs), np.nan, calibration + at_target),
+            {"units": "pulse/cell"},
+        ),
+    }
+    method, states, n = zip(*here, strict=True)
+    coords = {
+        "method": ("point", np.array(method)),
+        "states": ("point", np.array(states)),
+        "calibration": ("point", np.array(n), {"units": "pulse/cell"}),
+    }
+    return spt.results.to_dataset(variables, coords=coords)
+
+
+def epochs_to(loss: np.ndarray, target: float) -> np.ndarray:
+    """First epoch (from 1) whose loss is at most the target, NaN if none is; epochs come last."""
+    reached = loss <= target
+    return np.where(reached.any(-1), reached.argmax(-1) + 1.0, np.nan)
+
+
+def published() -> dict[tuple[str, int, int], float | None]:
+    """(method, states, N) -> total pulses in the paper's figure; None where it fails."""
+    names = {"two-stage": "two_stage", "E-RIDER": "erider"}
+    with REFERENCE.open() as file:
+        return {
+            (names[r["method"]], int(r["states"]), int(r["N_zs"])): float(r["total_pulses"])
+            if r["total_pulses"]
+            else None
+            for r in csv.DictReader(file)
+        }
+
+
+def rows(dataset: Any) -> list[dict[str, Any]]:
+    """One row per point: mean and standard error over the seeds that reached the target."""
+    known, table = published(), []
+    for index in range(dataset.sizes["point"]):
+        at = dataset.isel(point=index)
+        key = (str(at.method.values), int(at.states), int(at.calibration))
+        row: dict[str, Any] = dict(zip(("method", "states", "calibration"), key, strict=True))
+        reached = np.isfinite(at.epochs.values)
+        row |= {"seeds": reached.size, "reached": int(reached.sum())}
+        for name in ("epochs", "slots", "cell_pulses"):
+            values = at[name].values[reached]
+            row[name] = float(values.mean()) if values.size else None
+            row[f"{name}_se"] = (
+                float(values.std(ddof=1) / np.sqrt(values.size)) if values.size > 1 else None
+            )
+        row["paper_slots"] = known.get(key)
+        table.append(row)
+    return table
+
+
+def verdict(table: list[dict[str, Any]]) -> str:
+    """Whether E-RIDER costs less than two-stage training at every number of states and every N."""
+    tracked = {row["states"]: row for row in table if row["method"] == "erider"}
+    others = [row for row in table if row["method"] == "two_stage" and row["states"] in tracked]
+    lower = [
+        row
+        for row in others
+        if tracked[row["states"]]["slots"] is not None
+        and (row["slots"] is None or tracked[row["states"]]["slots"] < row["slots"])
+    ]
+    every = bool(others) and len(lower) == len(others)
+    text = "holds" if every else "does not hold"
+    return (
+        f'"Consistently lower" {text} here: E-RIDER needs fewer pulse slots in {len(lower)} of '
+        f"{len(others)} comparisons."
+    )
+
+
+def write(config: Config, dataset: Any) -> None:
+    """Writes pulse_budget.csv, .nc and .png."""
+    table = rows(dataset)
+    tables.write_csv(table, config.out / "pulse_budget.csv")
+    spt.results.save(dataset, config.out / "pulse_budget.nc")
+    draw(table, config.out / "pulse_budget.png")
+
+
+def draw(table: list[dict[str, Any]], path: Path) -> None:
+    """Total pulse slots, and pulses per cell, against the number of states."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    series = list(dict.fromkeys((row["method"], row["calibration"]) for row in table))
+    for ax, name, text in (
+        (axes[0], "slots", "total pulse slots to the target"),
+        (axes[1], "cell_pulses", "pulses per cell to the target"),
+    ):
+        for (method, n), color, marker in zip(series, tables.COLOURS, "os^Dv", strict=False):
+            at = [r for r in table if (r["method"], r["calibration"]) == (method, n)]
+            at = [r for r in at if r[name] is not None]
+            title = "E-RIDER" if method == "erider" else f"two-stage, N = {n}"
+            ax.errorbar([r["states"] for r in at], [r[name] for r in at],
+                        yerr=[r[f"{name}_se"] or 0 for r in at], fmt=f"{marker}-", color=color,
+                        capsize=3, label=title)  # fmt: skip
+        ax.set_xscale("log")
+        ax.set_xlabel("number of states")
+        ax.set_ylabel(f"{text} (mean, standard error)")
+        ax.grid(alpha=0.3)
+    axes[0].legend(fontsize=8)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def shown(row: dict[str, Any]) -> dict[str, str]:
+    """A row with as many digits as mean something."""
+
+    def text(name, form):
+        if row[name] is None:
+            return ""
+        error = row[f"{name}_se"]
+        return format(row[name], form) + ("" if error is None else f" ± {error:{form}}")
+
+    paper = row["paper_slots"]
+    return {
+        "method": row["method"],
+        "states": str(row["states"]),
+        "N": str(row["calibration"]),
+        "reached": f"{row['reached']} of {row['seeds']}",
+        "epochs": text("epochs", ".1f"),
+        "pulse slots": text("slots", ".0f"),
+        "pulses per cell": text("cell_pulses", ".0f"),
+        "paper's slots": "" if paper is None else f"{paper:.0f}",
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command."""
+    import tyro
+
+    config = tyro.cli(Config, args=arguments, prog="python -m experiments.pulse_budget")
+    if config.smoke:
+        few: dict[str, Any] = {"states": (1000,), "pulses": (4000,), "seeds": 2, "epochs": 2}
+        config = dataclasses.replace(config, dataset="digits", target=5.0, **few)
+    distributed.start(config.distributed)
+    table = rows(run(config))
+    print(tables.text([shown(row) for row in table]))
+    print(verdict(table))
+    print(f"Results: {config.out}/pulse_budget.csv, .nc, .png, manifest.json", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Figs. 2 and 4 left: cells with calibrated references, costs, verdicts, files of smoke runs."""
+
+import csv
+
+import jax
+import numpy as np
+import pytest
+
+import sptrack as spt
+from experiments import calibrated, pulse_budget, zero_shift_accuracy, zero_shift_training
+
+MODULES = {"pulse_budget": pulse_budget, "zero_shift_training": zero_shift_training}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_smoke_run_writes_everything_and_a_resumed_one_computes_nothing(
+    tmp_path, monkeypatch, name
+):
+    module = MODULES[name]
+    module.main(["--smoke", "--out", str(tmp_path)])
+    with (tmp_path / f"{name}.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+    assert (tmp_path / f"{name}.nc").exists() and (tmp_path / "manifest.json").exists()
+    if name == "pulse_budget":
+        assert [(r["method"], r["calibration"], r["reached"]) for r in rows] == [
+            ("two_stage", "4000", "2"), ("erider", "0", "2"),
+        ]  # fmt: skip
+        for row in rows:  # 200 examples: 20 steps of 5 slots in an epoch
+            cost = int(row["calibration"]) + 100 * float(row["epochs"])
+            assert float(row["slots"]) == pytest.approx(cost)
+    else:
+        assert [r["method"] for r in rows] == ["tiki_taka", "tiki_taka", "erider"]
+        assert float(rows[0]["mean_offset"]) == pytest.approx(-0.503, abs=0.005)
+    monkeypatch.setattr(module, "train_population", None)  # calling it would raise
+    module.main(["--smoke", "--out", str(tmp_path), "--resume"])
+
+
+def test_offsets_are_those_of_figure_1a():
+    for n, row in zero_shift_accuracy.published().items():
+        mu, sigma = calibrated.offset(n, 0.001)
+        assert mu == pytest.approx(row["mean_offset"], rel=0.02, abs=5e-4)
+        assert sigma == pytest.approx(abs(row["std_offset"]), rel=0.05, abs=2e-4)
+
+
+def test_calibrated_cells_are_off_by_mean_and_std():
+    spec = calibrated.calibrated(0.001, -0.03, 0.01)
+    point = np.asarray(spt.symmetric_point(spt.sample_device(jax.random.key(0), spec, (10_000,))))
+    assert point.mean() == pytest.approx(0.03, abs=5 * 0.01 / 100)
+    assert point.std() == pytest.approx(0.01, rel=0.05)
+
+
+def test_epochs_to_the_target():
+    loss = np.array([[0.5, 0.2, 0.1], [0.5, 0.4, 0.3], [0.1, 0.5, 0.5]])
+    np.testing.assert_array_equal(pulse_budget.epochs_to(loss, 0.2), [2, np.nan, 1])
+
+
+@pytest.mark.parametrize(
+    ("two_stage", "erider", "text"),
+    [(20_000, 10_000, "holds here"), (9_000, 10_000, "does not hold"), (None, 10_000, "holds here"),
+     (9_000, None, "does not hold")],
+)  # fmt: skip
+def test_the_verdict_counts_comparisons_at_the_same_number_of_states(two_stage, erider, text):
+    rows = [
+        {"method": "two_stage", "states": 500, "slots": two_stage},
+        {"method": "erider", "states": 500, "slots": erider},
+    ]
+    assert text in pulse_budget.verdict(rows)
+
+
+def test_the_paper_s_own_numbers_contradict_consistently_lower():
+    known = pulse_budget.published()
+    rows = [{"method": m, "states": s, "slots": slots} for (m, s, _), slots in known.items()]
+    assert "does not hold here: E-RIDER needs fewer pulse slots in 8 of 9" in (
+        pulse_budget.verdict(rows)
+    )
+
+
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("flags", [["--pulses", "0"], ["--seeds", "0"]])
+def test_wrong_values_are_refused(tmp_path, name, flags):
+    with pytest.raises(SystemExit, match="positive"):
+        MODULES[name].main(["--out", str(tmp_path), *flags])

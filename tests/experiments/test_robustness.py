@@ -1,0 +1,124 @@
+"""Tables 1 and 2: the whole way on a tiny net, chunks, the paper's numbers, and wrong flags."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+import sptrack as spt
+from experiments import robustness, tuned
+from experiments.training import UNITS
+
+
+def read_rows(folder):
+    with (folder / "robustness.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def fake_training(monkeypatch):
+    """Accuracy is the member's mean + std / 10, so that a value says whose it is."""
+    calls = []
+
+    def train(make, config, dataset, keys, *, numbers, progress, checkpoint):
+        calls.append(progress.strip())
+        values = np.array(numbers["mean"]) + np.array(numbers["std"]) / 10
+        return {name: np.tile(values[:, None], config.epochs) for name in UNITS}
+
+    monkeypatch.setattr(robustness, "train_population", train)
+    return calls
+
+
+def test_a_smoke_run_writes_everything_and_a_resumed_one_computes_nothing(tmp_path, monkeypatch):
+    robustness.main(["--smoke", "--out", str(tmp_path)])
+    rows = read_rows(tmp_path)
+    assert [(r["method"], r["reference_std"]) for r in rows] == [
+        ("erider", "0.05"),
+        ("erider", "1"),
+    ]
+    assert all(float(r["pulses_training"]) > 1 for r in rows)
+    assert (
+        0.5 < float(rows[0]["sp_rms_error"]) < 1
+    )  # offsets 0.4 and write noise, nothing found yet
+    assert (tmp_path / "robustness.png").stat().st_size > 10_000
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["config"]["rates"]["erider"]["gamma"] > 0
+    assert manifest["config"]["train"]["net"]["read_path"] == "table_6"
+    monkeypatch.setattr(robustness, "train_population", None)  # calling it would raise
+    robustness.main(["--smoke", "--out", str(tmp_path), "--resume"])
+    assert read_rows(tmp_path) == rows
+
+
+def test_chunks_are_put_back_where_they_belong(tmp_path, fake_training):
+    flags = ["--dataset", "digits", "--epochs", "2", "--methods", "agad", "ttv2", "--seeds", "2"]
+    flags += ["--means", "0", "0.4", "--stds", "0.05", "1"]
+    whole, chunked = tmp_path / "whole", tmp_path / "chunked"
+    robustness.main([*flags, "--out", str(whole)])
+    assert len(fake_training) == 2
+    robustness.main([*flags, "--out", str(chunked), "--chunk", "3"])
+    assert fake_training[2:5] == ["agad 1-3 of 8", "agad 4-6 of 8", "agad 7-8 of 8"]
+    assert read_rows(chunked) == read_rows(whole)
+    for row in read_rows(whole):
+        expected = 100 * (float(row["reference_mean"]) + float(row["reference_std"]) / 10)
+        assert float(row["accuracy_percent"]) == pytest.approx(expected)
+    dataset = spt.results.load(chunked / "robustness.nc")
+    assert dict(dataset.sizes) == {
+        "algorithm": 2, "reference_mean": 2, "reference_std": 2, "seed": 2, "epoch": 2,
+    }  # fmt: skip
+
+
+def test_an_interrupted_table_goes_on(tmp_path, fake_training, monkeypatch):
+    train = robustness.train_population
+
+    def interrupted(*arguments, **options):
+        if len(fake_training) == 1:
+            raise KeyboardInterrupt
+        return train(*arguments, **options)
+
+    flags = ["--dataset", "digits", "--epochs", "1", "--out", str(tmp_path)]
+    monkeypatch.setattr(robustness, "train_population", interrupted)
+    with pytest.raises(SystemExit):
+        robustness.main(flags)
+    assert {r["method"] for r in read_rows(tmp_path)} == {"ttv2"}
+    monkeypatch.setattr(robustness, "train_population", train)
+    robustness.main([*flags, "--resume"])
+    assert len(fake_training) == 3 and len(read_rows(tmp_path)) == 72
+
+
+def test_every_cell_of_both_tables_has_its_published_number():
+    for net in robustness.PAPER:
+        known = robustness.published(net)
+        config = robustness.Config(net=net)
+        cells = {(mean, std) for mean, std, _ in robustness.members(config)}
+        assert set(known) == {(m, *cell) for m in config.methods for cell in cells}
+    assert known["erider", 0.4, 0.05] == 91.72  # Table 1
+    assert robustness.published("fcn")["ttv2", 0.4, 1.0] == 57.79  # Table 2
+
+
+def test_full_runs_are_configured_as_the_paper_says():
+    fcn, lenet = (tuned.train_config(net, "mnist", 40) for net in ("fcn", "lenet"))
+    assert fcn.net.sizes == (784, 256, 128, 10) and fcn.net.activation == "sigmoid"
+    assert lenet.net.sizes == (512, 128, 10) and lenet.net.convolutions == (16, 32)
+    assert (fcn.batch_size, lenet.batch_size) == (10, 8)
+
+
+@pytest.mark.parametrize("method", tuned.METHODS)
+def test_every_method_has_rates_for_both_nets(method):
+    for net in tuned.NETS:
+        rates = tuned.rates_of(net, method)
+        assert {"learning_rate", "transfer_rate"} <= set(rates) <= set(tuned.METHODS[method])
+        assert all(value > 0 for value in rates.values())
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--chunk", "0"], "at least 1"),
+        (["--stds", "-0.1"], "standard deviations"),
+        (["--net", "lenet", "--dataset", "digits"], "28 x 28"),
+    ],
+)
+def test_wrong_values_are_refused(tmp_path, flags, message):
+    with pytest.raises(SystemExit, match=message):
+        robustness.main(["--out", str(tmp_path), *flags])
