@@ -19,7 +19,7 @@ COMMANDS = {  # what it shows; how long it takes
     "fit_coverage": "how often fits of known devices hold the truth; half an hour",
     "costs": "time, digital storage and operations of one update by algorithm; a second",
     "peer_conformance": "populations under pulses beside aihwkit, if you have it; 20 minutes",
-    "benchmark": "time of one training step, E-RIDER beside digital SGD; a minute",
+    "benchmark": "pulses per second, time per training step, compilation; five minutes",
 }
 
 

@@ -1,116 +1,130 @@
-"""Speed: time of one training step of the MNIST net, E-RIDER beside digital SGD in the same run.
+"""Speed: pulses per second, time per training step, what it costs to begin.
 
     python -m experiments.benchmark --help
 
-Images are random numbers of MNIST's shape, so no data set is needed. A program runs `steps` steps
-in a scan, `repeats` times; the least time counts, because everything else on a machine only adds.
-Programs take turns, so that a change of the machine's load meets all of them.
+Three parts: cyclic zero-shifting of a square array (`benchmark_pulses`), training steps of the
+MNIST net in populations (`benchmark_steps`), and import and compilation (`benchmark_start`).
+Programs take turns and the least time counts; figures that mean something on another machine are
+ratios within one run: to a copy of the same bytes and, with --against-aihwkit, to its programs
+(`benchmark_peer`). Images are random numbers with the labels of a random linear map, so no data
+set is needed.
 """
 
 import dataclasses
-import platform
-import time
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
-from flax import nnx
 
 import sptrack as spt
-from experiments.nets import Net, NetConfig
-
-NET = NetConfig((784, 256, 128, 10), "sigmoid")
+from experiments import benchmark_clock as clock
+from experiments import benchmark_pulses, benchmark_start, benchmark_steps, study, tables
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Time one training step.
+    """Measure speed; writes zero_shifting.csv, steps.csv, start.csv and manifest.json.
 
     Attributes:
-      batch: examples per step.
-      steps: steps per timing.
-      repeats: timings of which the least counts.
-      smoke: few steps, to see that everything works.
+      out: folder for the results.
+      against_aihwkit: whether aihwkit takes turns with us; it must be installed.
+      size: lines of the zero-shifted array.
+      pulses: pulses per cell of one timing.
+      many_pulses: pulses per cell of the closed form.
+      populations: numbers of nets that are trained at once.
+      steps: training steps per timing.
+      repeats: timings of each program, of which the least counts.
+      overwrite: replace results of another configuration in that folder.
+      resume: keep parts of an earlier run that were finished.
+      smoke: little of everything, to see that it works.
     """
 
-    batch: int = 10
-    steps: int = 200
+    out: Path = Path("runs/benchmark")
+    against_aihwkit: bool = False
+    size: int = 512
+    pulses: int = 100
+    many_pulses: int = 8000
+    populations: tuple[int, ...] = (1, 4, 16, 64)
+    steps: int = 50
     repeats: int = 5
+    overwrite: bool = False
+    resume: bool = False
     smoke: bool = False
 
 
-def optimizers() -> dict[str, Any]:
-    """The programs that are timed: name -> transformation of the analog weights."""
-    spec = spt.presets.reram_array_hfo2(reference_mean=0.4, reference_std=0.4)
+def parts(config: Config) -> dict[str, Callable[[], study.Records]]:
+    """What is measured: name -> function that does it."""
 
-    def erider(key, **options):
-        return spt.erider(
-            0.5, residual_spec=spec, weight_spec=spec, transfer_rate=0.05, key=key, **options
+    def zero_shifting():
+        programs = benchmark_pulses.programs(config.size, config.pulses, config.many_pulses)
+        if config.against_aihwkit:
+            from experiments import benchmark_peer
+
+            programs.append(benchmark_peer.zero_shifting(config.size))
+        return clock.take_turns(programs, config.repeats)
+
+    def steps():
+        programs = benchmark_steps.programs(config.populations, config.steps, few=config.smoke)
+        if config.against_aihwkit:
+            from experiments import benchmark_peer
+
+            programs += benchmark_peer.training(config.steps)
+        return clock.take_turns(programs, config.repeats)
+
+    def start():
+        return benchmark_start.measure(config.repeats, compile_too=not config.smoke)
+
+    return {"zero_shifting": zero_shifting, "steps": steps, "start": start}
+
+
+def run(config: Config) -> dict[str, list[dict[str, Any]]]:
+    """Measures and writes; returns the tables by part."""
+    if config.smoke:
+        small = {"size": 32, "pulses": 4, "many_pulses": 100, "populations": (1,)}
+        config = dataclasses.replace(config, **small, steps=2, repeats=1)
+    check(config)
+    manifest = spt.results.manifest(
+        {"config": dataclasses.asdict(config), "chip": jax.devices()[0].device_kind}, seed=0
+    )
+    finished = study.collect(
+        config.out,
+        parts(config),
+        manifest,
+        lambda records: write(config.out, records),
+        resume=config.resume,
+        overwrite=config.overwrite,
+    )
+    return {name: table(name, records) for name, records in finished.items()}
+
+
+def check(config: Config) -> None:
+    """Refuses numbers that make no measurement, and a peer that isn't there."""
+    counts = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    for name in ("size", "pulses", "many_pulses", "steps", "repeats"):
+        if counts[name] < 1:
+            raise SystemExit(f"--{name.replace('_', '-')} must be at least 1, got {counts[name]}.")
+    if not config.populations or min(config.populations) < 1:
+        raise SystemExit(f"--populations must be at least 1 each, got {config.populations}.")
+    if config.against_aihwkit and importlib.util.find_spec("aihwkit") is None:
+        raise SystemExit(
+            "--against-aihwkit: aihwkit is not installed here. It builds from its sdist for Python "
+            "3.11 (see experiments/peer_conformance.py); leave the flag out to measure sptrack."
         )
 
-    slow, fast = jax.random.key(0), spt.random.fast_key(0)
-    return {
-        "digital SGD": optax.sgd(0.1),
-        "analog SGD": spt.analog_sgd(0.1, weight_spec=spec, key=slow),
-        "E-RIDER, whole matrix": erider(slow),
-        "E-RIDER, column per step": erider(slow, transfer=spt.ColumnTransfer()),
-        "E-RIDER, column, fast key": erider(fast, transfer=spt.ColumnTransfer()),
-    }
+
+def table(name: str, records: study.Records) -> list[dict[str, Any]]:
+    """One row per program of a part."""
+    if name == "zero_shifting":
+        return benchmark_pulses.rows(records)
+    return benchmark_steps.rows(records) if name == "steps" else benchmark_start.rows(records)
 
 
-def program(analog: Any, config: Config) -> tuple[Any, tuple]:
-    """The compiled scan over steps and its arguments."""
-    graph, variables, rest = nnx.split(Net(NET, nnx.Rngs(0)), nnx.Param, ...)
-    tx = optax.partition({"analog": analog, "digital": optax.sgd(0.1)}, spt.nn.labels(variables))
-    params = nnx.as_pure(variables)
-    image_key, label_key = jax.random.split(jax.random.key(1))
-    shape = (config.steps, config.batch)
-    images = jax.random.uniform(image_key, (*shape, NET.sizes[0]))
-    labels = jax.random.randint(label_key, shape, 0, NET.sizes[-1])
-
-    def loss(params, images, labels):
-        logits = nnx.merge(graph, params, rest)(images)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-
-    def step(carry, batch):
-        params, state = carry
-        updates, state = tx.update(jax.grad(loss)(params, *batch), state, params)
-        return (optax.apply_updates(params, updates), state), None
-
-    def steps(params, state, batches):
-        return jax.lax.scan(step, (params, state), batches)[0]
-
-    arguments = (params, jax.jit(tx.init)(params), (images, labels))
-    return jax.jit(steps).lower(*arguments).compile(), arguments
-
-
-def measure(config: Config) -> list[dict[str, Any]]:
-    """One row per program: compile time, least time per step, ratio to digital SGD, state bytes."""
-    rows, programs = [], {}
-    for name, analog in optimizers().items():
-        begin = time.perf_counter()
-        programs[name] = program(analog, config)
-        state = jax.tree.leaves(programs[name][1][1])
-        rows.append(
-            {
-                "program": name,
-                "compile_s": time.perf_counter() - begin,
-                "state_bytes": sum(leaf.nbytes for leaf in state if hasattr(leaf, "nbytes")),
-            }
-        )
-    times: dict[str, list[float]] = {name: [] for name in programs}
-    for _ in range(config.repeats + 1):  # the first round warms up
-        for name, (compiled, arguments) in programs.items():
-            begin = time.perf_counter()
-            jax.block_until_ready(compiled(*arguments))
-            times[name].append(time.perf_counter() - begin)
-    for row in rows:
-        row["step_ms"] = 1e3 * min(times[row["program"]][1:]) / config.steps
-    for row in rows:
-        row["ratio"] = row["step_ms"] / rows[0]["step_ms"]
-    return rows
+def write(out: Path, finished: dict[str, study.Records]) -> None:
+    """A table per part."""
+    for name, records in finished.items():
+        tables.write_csv(table(name, records), out / f"{name}.csv")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -118,22 +132,14 @@ def main(arguments: list[str] | None = None) -> None:
     import tyro
 
     config = tyro.cli(Config, args=arguments, prog="python -m experiments.benchmark")
-    if config.smoke:
-        config = dataclasses.replace(config, steps=5, repeats=1)
-    if min(config.batch, config.steps, config.repeats) < 1:
-        raise SystemExit(f"--batch, --steps and --repeats must be at least 1, got {config}.")
-    device = jax.devices()[0]
-    versions = f"jax {jax.__version__}, optax {optax.__version__}, numpy {np.__version__}"
-    print(f"{platform.machine()}, {device.platform} ({device.device_kind}); {versions}")
-    sizes = "-".join(map(str, NET.sizes))
-    print(f"net {sizes}, batch {config.batch}, one instance, {jnp.zeros(()).dtype}")
-    rows = measure(config)
-    print(f"{'program':28}{'ms per step':>12}{'ratio':>8}{'compile s':>11}{'state MB':>10}")
-    for row in rows:
-        print(
-            f"{row['program']:28}{row['step_ms']:12.3f}{row['ratio']:8.1f}"
-            f"{row['compile_s']:11.1f}{row['state_bytes'] / 1e6:10.2f}"
-        )
+    for name, found in run(config).items():
+        print(f"\n{name}")
+        print(tables.text([{k: _short(v) for k, v in row.items()} for row in found]))
+    print(f"\nResults: {config.out}/zero_shifting.csv, steps.csv, start.csv, manifest.json")
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 if __name__ == "__main__":
