@@ -2,13 +2,8 @@
 
 Everything is in units of the range of all weights, and in coordinates that may take any value
 (`families.Parameter`). A cell has p of its own, and two belong to all cells: the logarithms of the
-relative cycle noise and of the std of a read. With a normal law of the cells' coordinates,
-
-    posterior = prod_i  likelihood(reads_i | cell_i, noise) N(cell_i | mean, square)
-
-is maximised over cells and noise, and the law is estimated from what the likelihoods say at the
-cells so found (`population.restricted`); a few rounds of both settle. What a cell's own traces
-leave open the law thus fills. The noise found in this way is too small, because every cell's
+relative cycle noise and of the std of a read. `sptrack.inference.search` finds them under a normal
+law of the cells' coordinates. The noise found in this way is too small, because every cell's
 parameters follow some of it; the likelihood in which the cells are integrated out by Laplace's
 method, log posterior - 1/2 sum_i log |H_i|, gives the correction as one step of Newton.
 """
@@ -27,17 +22,13 @@ from sptrack.inference.arrow import (
     Summary,
     eliminated,
     joined,
-    maximise,
     penalised,
     summarise,
 )
 from sptrack.inference.filter import Innovations, innovations
-from sptrack.inference.population import restricted
+from sptrack.inference.search import search
 
 SHARED = ("cycle_noise", "read_noise")
-_ROUNDS, _ITERATIONS = 6, 10  # of law and cells; of the search in each
-_WEAK = 0.04  # precision of a prior around the start: a std of 5 in every coordinate
-_NARROWEST = 1e-8  # variance of a law
 _FLOOR = 1e-6  # of the std of a read: six digits of the range
 _LEAST_LEFT = 1e-3  # a direction that keeps less of its information is one of the family's own
 _DEGREES = 3  # of the polynomials that the test of the residuals adds to a response
@@ -134,7 +125,7 @@ def estimate(
             device = Bent(device, point[:, size:], jax.lax.stop_gradient(step), middle)
         return innovations(device, directions, weights, read_std(point[:, size - 1]))
 
-    optimum, prior, alone, alone_covariance = _search(filter_, cells, shared)
+    optimum, prior, alone, alone_covariance = search(filter_, cells, shared)
     point = joined(optimum.cells, optimum.shared)
     expected = optimum.summary.information
     slopes = _derivatives(filter_, point)
@@ -159,33 +150,6 @@ def estimate(
         found=filter_(point),
         **_test_residuals(filter_, point, own, prior),
     )
-
-
-def _search(filter_, cells, shared) -> tuple[Optimum, Prior, Array, Array]:
-    """The optimum, the law of the cells with the weak prior, and what each cell's traces say."""
-    own, start = cells.shape[1], joined(cells, shared)
-    weak = Prior(start, jnp.full_like(start, _WEAK).at[:, own:].divide(len(cells)))
-
-    def better(carry, _):
-        cells, shared, prior, *_ = carry
-        optimum = maximise(filter_, cells, shared, prior, iterations=_ITERATIONS)
-        point = joined(optimum.cells, optimum.shared)
-        only = penalised(penalised(optimum.summary, point, prior, -1), point, weak)
-        covariance = jnp.linalg.inv(only.information[:, :own, :own])
-        alone = optimum.cells + jnp.einsum("cij,cj->ci", covariance, only.gradient[:, :own])
-        law = prior
-        if len(cells) > 1:
-            mean, square = restricted(alone, jnp.einsum("cii->ci", covariance), adjusted=True)
-            precise = jnp.zeros(start.shape[1]).at[:own].set(1 / jnp.maximum(square, _NARROWEST))
-            precision = weak.precision + precise[None]
-            center = (precise * jnp.zeros(start.shape[1]).at[:own].set(mean))[None]
-            law = Prior((weak.precision * start + center) / precision, precision)
-        return (optimum.cells, optimum.shared, law, prior, optimum, alone, covariance), None
-
-    nothing = jax.eval_shape(better, (cells, shared, weak), None)[0]
-    first = (cells, shared, weak, *jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), nothing[3:]))
-    _, _, _, prior, optimum, alone, covariance = jax.lax.scan(better, first, length=_ROUNDS)[0]
-    return optimum, prior, alone, covariance
 
 
 def _derivatives(filter_, point) -> Summary:

@@ -10,8 +10,9 @@ from sptrack._random import as_key, normal
 from sptrack._typing import Key
 from sptrack.fit.estimate import device_at
 from sptrack.fit.families import FAMILIES
-from sptrack.fit.traces import Traces, reads
+from sptrack.fit.traces import Traces
 from sptrack.inference.population import Estimate
+from sptrack.pulses.read_train import pulse_and_read
 
 
 class Misfit(NamedTuple):
@@ -136,7 +137,8 @@ def _one_trace(key, family, mult_noise, cells, shared, root, shared_root, first,
     point = jnp.concatenate([cells + moved, jnp.broadcast_to(noise, (len(cells), 2))], axis=1)
     device, read_noise = device_at(family, mult_noise, point), jnp.exp(noise[-1])
     start = first + read_noise * normal(key, "start", jnp.asarray(first))
-    return reads(key, device, jnp.clip(start, *device.bounds()), directions, read_noise)
+    start = jnp.clip(start, *device.bounds())
+    return pulse_and_read(key, device, start, directions, read_noise)[1]
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:

@@ -18,12 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from sptrack._files import write_whole
-from sptrack._random import as_key, normal
+from sptrack._random import as_key
 from sptrack._typing import Array, Key, check_number
-from sptrack.pulses.apply import check_weight, one_pulse
-from sptrack.pulses.shown import show
+from sptrack.pulses.apply import check_weight
+from sptrack.pulses.read_train import pulse_and_read
 
 COLUMNS = ("cell", "pulse", "direction", "weight")
+_reads = jax.jit(pulse_and_read)
 _MOST_PULSES = 10_000_000  # a number beyond is no count of pulses
 _DIRECTIONS = {"1": 1, "+1": 1, "+": 1, "up": 1, "-1": -1, "-": -1, "down": -1}
 
@@ -87,26 +88,8 @@ def simulate_traces(
     if not np.isin(signs, (-1, 0, 1)).all():
         raise ValueError("directions must be -1, 0 or 1.")
     signs = np.broadcast_to(signs.reshape(len(signs), -1), (len(signs), len(w)))
-    weights = reads(as_key(key), device, w, jnp.asarray(signs), read_noise_std)
+    weights = _reads(as_key(key), device, w, jnp.asarray(signs), read_noise_std)[1]
     return Traces(signs, np.asarray(weights), tuple(map(str, range(len(w)))))
-
-
-@jax.jit
-def reads(key: Key, device: Any, w: Array, directions: Array, read_noise_std: Any) -> Array:
-    """What is read before the first and after every pulse, shape (pulses + 1, cells)."""
-
-    def read(key, hidden):
-        return show(key, device, hidden) + read_noise_std * normal(key, "read noise", hidden)
-
-    def pulse(hidden, inputs):
-        index, direction = inputs
-        one = jax.random.fold_in(key, index)
-        hidden = jnp.where(direction == 0, hidden, one_pulse(one, device, hidden, direction > 0))
-        return hidden, read(one, hidden)
-
-    indices = jnp.arange(1, len(directions) + 1)
-    first = read(jax.random.fold_in(key, 0), w)
-    return jnp.concatenate([first[None], jax.lax.scan(pulse, w, (indices, directions))[1]])
 
 
 def read_traces(path: Any) -> Traces:

@@ -1,20 +1,24 @@
 """Inference from reads between pulses: a filter's likelihood, its optimum, the population behind.
 
 `filter` gives the likelihood of a cell's trace under any device; `arrow` maximises it over
-parameters of many cells and a few that all share; `population` finds the distribution over cells.
+parameters of many cells and a few that all share; `population` finds the distribution over cells;
+`search` does both in turn.
 """
 
 from sptrack.inference.arrow import Optimum, Summary, maximise, summarise
 from sptrack.inference.filter import Innovations, innovations
 from sptrack.inference.population import Estimate, normal_population
+from sptrack.inference.search import Found, search
 
 __all__ = [
     "Estimate",
+    "Found",
     "Innovations",
     "Optimum",
     "Summary",
     "innovations",
     "maximise",
     "normal_population",
+    "search",
     "summarise",
 ]

@@ -9,6 +9,7 @@ from sptrack.pulses.coincidence import (
     expected_coincidences,
 )
 from sptrack.pulses.factors import Factors, contract, is_factors, unscaled
+from sptrack.pulses.read_train import pulse_and_read
 from sptrack.pulses.shown import has_write_noise, show, show_written, shows_hidden
 from sptrack.pulses.tally import Tally, apply_counted, moved_pulses, tally_of
 from sptrack.pulses.train import (
@@ -50,6 +51,7 @@ __all__ = [
     "moved_pulses",
     "one_pulse",
     "plan_lines",
+    "pulse_and_read",
     "round_lines",
     "round_to_pulses",
     "saturation",
