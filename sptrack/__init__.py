@@ -17,7 +17,13 @@ from sptrack import (
     theory,
     transforms,
 )
-from sptrack.calibration import ZeroShiftResult, zero_shift
+from sptrack.calibration import (
+    CalibrationResult,
+    ZeroShiftResult,
+    extrapolate_zero_shift,
+    fit_symmetric_point,
+    zero_shift,
+)
 from sptrack.devices import (
     ConstantStep,
     Drift,
@@ -87,6 +93,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CalibrationResult",
     "ColumnTransfer",
     "ConstantStep",
     "DigitalBuffer",
@@ -130,7 +137,9 @@ __all__ = [
     "erider",
     "erider_released",
     "eval_params",
+    "extrapolate_zero_shift",
     "fit",
+    "fit_symmetric_point",
     "low_pass",
     "mixed_precision",
     "multi_tile",
