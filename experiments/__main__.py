@@ -15,6 +15,7 @@ COMMANDS = {  # what it shows; how long it takes
     "robustness": "Tables 1 and 2: accuracy against offsets; hours on a CPU, or fewer --epochs",
     "search": "hyper-parameters for robustness, on a validation set; an hour",
     "theory": "zero-shifting, convergence and filter beside their closed forms; two minutes",
+    "fast_calibration": "symmetric points from fewer pulses than zero-shifting; ten minutes",
     "fit_device": "a CSV of pulse traces: cells, spread, noise, wrong families; a minute",
     "fit_coverage": "how often fits of known devices hold the truth; half an hour",
     "costs": "time, digital storage and operations of one update by algorithm; a second",
