@@ -179,7 +179,7 @@ def draw(finished: dict[str, study.Records], config: Config, path: Path) -> None
 def run(config: Config) -> list[dict[str, Any]]:
     """Does all cells and read noises; results are written as each one finishes."""
     if config.smoke:
-        config = dataclasses.replace(config, size=16, pulses=(24, 48), longest=480)
+        config = dataclasses.replace(config, size=16, pulses=(48,), longest=480)
     if min(config.pulses, default=0) < 16 or config.size < 2 or config.longest < 20:
         raise SystemExit("--pulses must be at least 16 each, --size 2, --longest 20.")
     parts = {

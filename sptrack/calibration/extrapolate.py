@@ -86,10 +86,10 @@ def extrapolate_zero_shift(
 
     Example:
       >>> spec = spt.presets.figure_1_soft_bounds()
-      >>> device = spt.sample_device(jax.random.key(0), spec, (100,))
-      >>> w, truth = jnp.zeros(100), spt.symmetric_point(device)
-      >>> few = spt.extrapolate_zero_shift(jax.random.key(1), device, w, 100)
-      >>> many = spt.zero_shift(jax.random.key(1), device, w, 1000)
+      >>> device = spt.sample_device(jax.random.key(0), spec, (40,))
+      >>> w, truth = jnp.zeros(40), spt.symmetric_point(device)
+      >>> few = spt.extrapolate_zero_shift(jax.random.key(1), device, w, 160)
+      >>> many = spt.zero_shift(jax.random.key(1), device, w, 1600)
       >>> bool(abs(few.estimate - truth).max() < 0.02 * abs(many.estimate - truth).max())
       True
     """

@@ -41,10 +41,8 @@ class CalibrationResult(NamedTuple):
       reads: reads spent on each cell; scalar integer.
 
     Example:
-      >>> device = spt.sample_device(jax.random.key(0), spt.LinearResponse(dw_min=0.1), (3,))
-      >>> found = spt.extrapolate_zero_shift(jax.random.key(1), device, jnp.ones(3) / 2, 40)
-      >>> int(found.pulses), int(found.reads), found.estimate.shape
-      (40, 16, (3,))
+      >>> spt.CalibrationResult._fields
+      ('estimate', 'pulses', 'trace', 'weight', 'std_error', 'reads')
     """
 
     estimate: Array

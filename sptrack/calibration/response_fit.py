@@ -93,9 +93,9 @@ def fit_symmetric_point(
 
     Example:
       >>> spec = spt.presets.figure_1_soft_bounds()
-      >>> device = spt.sample_device(jax.random.key(0), spec, (100,))
-      >>> w, truth = jnp.full(100, -0.5), spt.symmetric_point(device)
-      >>> found = spt.fit_symmetric_point(jax.random.key(1), device, w, 100, burst=25)
+      >>> device = spt.sample_device(jax.random.key(0), spec, (40,))
+      >>> w, truth = jnp.full(40, -0.5), spt.symmetric_point(device)
+      >>> found = spt.fit_symmetric_point(jax.random.key(1), device, w, 160, burst=25)
       >>> bool(abs(found.estimate - truth).max() < 1e-3)  # spread over cells: 0.1
       True
     """

@@ -106,18 +106,20 @@ def _search(filter_, x, shared, law, shared_start, iterations) -> tuple[Array, A
     back = jnp.linalg.inv(root)
 
     def of_standard(point):
-        return filter_(jnp.concatenate([law.mean + point[:, :p] @ root.T, point[:, p:]], axis=1))
+        return filter_(
+            jnp.concatenate([law.mean[None] + point[:, :p] @ root.T, point[:, p:]], axis=1)
+        )
 
     prior = Prior(
         jnp.concatenate([jnp.zeros(p), shared_start])[None],
         jnp.concatenate([jnp.ones(p), jnp.full_like(shared_start, _WEAK / count)])[None],
     )
-    start = (x - law.mean) @ back.T
+    start = (x - law.mean[None]) @ back.T
     optimum = maximise(of_standard, start, shared, prior, iterations=iterations)
     gradient = (optimum.summary.gradient[:, :p] + optimum.cells) @ back  # the prior taken off
-    information = optimum.summary.information[:, :p, :p] - jnp.eye(p)
+    information = optimum.summary.information[:, :p, :p] - jnp.eye(p)[None]
     information = jnp.einsum("ji,cjk,kl->cil", back, information, back)
-    x = law.mean + optimum.cells @ root.T
+    x = law.mean[None] + optimum.cells @ root.T
     pull = jnp.einsum("cij,cj->ci", information, x) + gradient
     return x, optimum.shared, _Quadratic(pull, information)
 
@@ -125,13 +127,13 @@ def _search(filter_, x, shared, law, shared_start, iterations) -> tuple[Array, A
 def _given(quadratic: _Quadratic, law: Law) -> tuple[Array, Array]:
     """Means and covariances of the cells under a law."""
     precise = jnp.linalg.inv(law.square)
-    alone = jnp.linalg.inv(quadratic.information + precise)
-    return jnp.einsum("cij,cj->ci", alone, quadratic.pull + precise @ law.mean), alone
+    alone = jnp.linalg.inv(quadratic.information + precise[None])
+    return jnp.einsum("cij,cj->ci", alone, quadratic.pull + (precise @ law.mean)[None]), alone
 
 
 def _about_mean(alone: Array, precise: Array) -> Array:
     """(S + V)^-1 of every cell: what it tells of the mean."""
-    return precise - jnp.einsum("ij,cjk,kl->cil", precise, alone, precise)
+    return precise[None] - jnp.einsum("ij,cjk,kl->cil", precise, alone, precise)
 
 
 def _law(quadratic: _Quadratic, law: Law, known: Law, first: Array) -> Law:
@@ -141,17 +143,17 @@ def _law(quadratic: _Quadratic, law: Law, known: Law, first: Array) -> Law:
 
     def step(law, _):
         precise = jnp.linalg.inv(law.square)
-        alone = jnp.linalg.inv(information + precise)
+        alone = jnp.linalg.inv(information + precise[None])
         said = pull - jnp.einsum("cij,cjk,ck->ci", information, alone, pull)
         mean = jnp.linalg.solve(
             jnp.sum(_about_mean(alone, precise), axis=0) + before,
             jnp.sum(said, axis=0) + before @ known.mean,
         )
-        away = _given(quadratic, Law(mean, law.square))[0] - mean
+        away = _given(quadratic, Law(mean, law.square))[0] - mean[None]
         square = (jnp.einsum("ci,cj->ij", away, away) + jnp.sum(alone, axis=0)) / len(away)
         square = (1 - _STIFF) * square + _STIFF * first
         shrink = jnp.minimum(1, _WIDEST / jnp.sqrt(jnp.diag(square)))
-        square = shrink[:, None] * (square + square.T) / 2 * shrink
+        square = shrink[:, None] * (square + square.T) / 2 * shrink[None]
         return Law(mean, square + _NARROWEST * jnp.eye(len(mean))), None
 
     return jax.lax.scan(step, law, length=_LAW_STEPS)[0]
