@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments import benchmark_clock as clock
 from experiments.benchmark_pulses import CELLS
-from experiments.benchmark_steps import BATCH, EXAMPLES, NET, RATE, SPARSE_RATE, data
+from experiments.benchmark_steps import BATCH, EXAMPLES, NET, PEER_RATES, data
 
 OFFSETS = {"reference_mean": 0.4, "reference_std": 0.4}
 
@@ -52,19 +52,15 @@ def training(steps: int) -> list[clock.Program]:
         DynamicTransferCompound,
     )
 
-    chop = {"in_chop_prob": 0.2}
+    def chopped(label, rate):
+        name = f"aihwkit, chopped{label}"
+        return _training(name, ChoppedTransferCompound, rate, steps, gamma=0.1, in_chop_prob=0.2)
+
+    rate = PEER_RATES[""]
     return [
-        _training("aihwkit, chopped", ChoppedTransferCompound, RATE, steps, gamma=0.1, **chop),
-        _training(
-            "aihwkit, chopped, few pulses",
-            ChoppedTransferCompound,
-            SPARSE_RATE,
-            steps,
-            gamma=0.1,
-            **chop,
-        ),
-        _training("aihwkit, AGAD", DynamicTransferCompound, RATE, steps, **chop),
-        _training("aihwkit, TT-v2", BufferedTransferCompound, RATE, steps),
+        *(chopped(label, rate) for label, rate in PEER_RATES.items()),
+        _training("aihwkit, AGAD", DynamicTransferCompound, rate, steps, in_chop_prob=0.2),
+        _training("aihwkit, TT-v2", BufferedTransferCompound, rate, steps),
     ]
 
 
