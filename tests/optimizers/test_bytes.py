@@ -1,7 +1,7 @@
 """State per cell: few arrays. A cell of `reram_array_hfo2` is 9 numbers, an array 12 of 4 bytes.
 
-The 9: a step up and one down, linear in the weight (4), bounds (2), noise (2), where retention leads
-(1). An array has hidden weights, what a read shows, and a pulse count besides.
+The 9: a step up and one down, linear in the weight (4), bounds (2), noise (2), and where retention
+leads (1). An array has hidden weights, what a read shows, and a pulse count besides.
 """
 
 import jax
