@@ -252,7 +252,10 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
             ax.errorbar([r["states"] for r in at], [r[name] for r in at],
                         yerr=[r[f"{name}_se"] or 0 for r in at], fmt=f"{marker}-", color=color,
                         capsize=3, label=title)  # fmt: skip
+        states = sorted({row["states"] for row in table})
         ax.set_xscale("log")
+        ax.set_xticks(states, map(str, states))
+        ax.minorticks_off()
         ax.set_xlabel("number of states")
         ax.set_ylabel(f"{text} (mean, standard error)")
         ax.grid(alpha=0.3)

@@ -220,7 +220,7 @@ def shown(row: dict[str, Any]) -> dict[str, str]:
         "method": row["method"],
         "N": str(row["calibration"]),
         "mean offset": "" if row["mean_offset"] is None else f"{row['mean_offset']:.5f}",
-        "training loss": spread("train_loss", ".3f"),
+        "training loss": spread("train_loss", ".2g"),
         "accuracy %": spread("test_accuracy", ".1f"),
         "authors' loss": "" if row["paper_loss"] is None else f"{row['paper_loss']:.3g}",
     }
