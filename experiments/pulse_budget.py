@@ -222,7 +222,7 @@ def verdict(table: list[dict[str, Any]]) -> str:
     every = bool(others) and len(lower) == len(others)
     text = "holds" if every else "does not hold"
     return (
-        f'"Consistently lower" {text} here: E-RIDER needs fewer pulse slots in {len(lower)} of '
+        f'"Consistently lower" {text}: E-RIDER needs fewer pulse slots in {len(lower)} of '
         f"{len(others)} comparisons."
     )
 

@@ -57,7 +57,7 @@ def test_epochs_to_the_target():
 
 @pytest.mark.parametrize(
     ("two_stage", "erider", "text"),
-    [(20_000, 10_000, "holds here"), (9_000, 10_000, "does not hold"), (None, 10_000, "holds here"),
+    [(20_000, 10_000, "holds:"), (9_000, 10_000, "does not hold"), (None, 10_000, "holds:"),
      (9_000, None, "does not hold")],
 )  # fmt: skip
 def test_the_verdict_counts_comparisons_at_the_same_number_of_states(two_stage, erider, text):
@@ -71,7 +71,7 @@ def test_the_verdict_counts_comparisons_at_the_same_number_of_states(two_stage, 
 def test_the_paper_s_own_numbers_contradict_consistently_lower():
     known = pulse_budget.published()
     rows = [{"method": m, "states": s, "slots": slots} for (m, s, _), slots in known.items()]
-    assert "does not hold here: E-RIDER needs fewer pulse slots in 8 of 9" in (
+    assert "does not hold: E-RIDER needs fewer pulse slots in 8 of 9" in (
         pulse_budget.verdict(rows)
     )
 

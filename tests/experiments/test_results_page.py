@@ -1,11 +1,9 @@
 """docs/results.md is current, and says of the committed numbers what they say."""
 
-import csv
-
 import pytest
 
 from experiments import results_page
-from experiments.results_page import RESULTS, SECTIONS
+from experiments.results_page import RESULTS, committed
 
 
 def test_the_page_is_what_the_results_say():
@@ -13,20 +11,38 @@ def test_the_page_is_what_the_results_say():
     assert text == results_page.page(), "run: python -m experiments.results_page"
 
 
-@pytest.mark.parametrize("folder", [folder for _, folder, _ in SECTIONS])
+@pytest.mark.parametrize("folder", [folder for _, folder, _ in committed()])
 def test_every_result_has_its_manifest_and_its_command_on_the_page(folder):
     assert (RESULTS / folder / "manifest.json").exists()
     assert results_page.provenance(folder) in results_page.page()
     assert "python -m experiments." in results_page.provenance(folder)
 
 
-def test_orders_are_counted_from_the_table():
-    with (RESULTS / "robustness_fcn" / "robustness.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    accuracy = {
-        (r["method"], r["reference_mean"], r["reference_std"]): float(r["accuracy_percent"])
-        for r in rows
+def test_orders_and_differences_are_counted_cell_by_cell():
+    rows = [  # method, ours, the paper's
+        ("erider", ("91", "95"), ("94", "96")),
+        ("agad", ("92", "93"), ("90", "95")),
+    ]
+    by = {
+        (method, cell): {
+            "accuracy_percent": ours[cell],
+            "paper_percent": paper[cell],
+            "difference": str(float(ours[cell]) - float(paper[cell])),
+        }
+        for method, ours, paper in rows
+        for cell in (0, 1)
     }
-    cells = {key[1:] for key in accuracy}
-    ahead = sum(accuracy["erider", *c] > accuracy["agad", *c] for c in cells)
-    assert f"E-RIDER is ahead of AGAD in {ahead} of {len(cells)} cells" in results_page.page()
+    cells = [(0,), (1,)]
+    said = results_page.order(by, cells, "erider", "agad")
+    assert said == (
+        "E-RIDER is ahead of AGAD in 1 of 2 cells (paper: 2), by -1.00 to +2.00 points."
+    )
+    assert "in 1 of 2 cells; differences from -3.00 to -1.00" in results_page.within(by, cells, 1.5)
+
+
+def test_the_page_tells_where_training_after_zero_shifting_differs_from_the_authors_script():
+    rows = results_page.read_rows("zero_shift_training", "zero_shift_training")
+    level = float(rows[-1]["train_loss"])
+    assert rows[-1]["method"] == "erider"
+    worse = [r["calibration"] for r in rows[:-1] if float(r["train_loss"]) > level]
+    assert f"above E-RIDER's after N = {', '.join(worse)} pulses" in results_page.page()
