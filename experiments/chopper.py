@@ -290,7 +290,7 @@ def draw(table: list[dict[str, Any]], records: study.Records, path: Path) -> Non
     middle.axvline(cutoff, color="grey", lw=0.8, ls="-.", label="cutoff of the filter")
     middle.set_xlabel("angular frequency (rad/step)")
     middle.set_ylabel("power (weight²)")
-    middle.legend(fontsize=8)
+    middle.legend(fontsize=8, loc="lower left")
     steps = 64 * np.arange(1, len(records["mean_Q"]) + 1)
     right.plot(steps, records["mean_Q"], color=tables.COLOURS[1], label="Q, mean over cells")
     right.axhline(float(records["mean_truth"]), color="black", lw=1, ls="--", label="truth")

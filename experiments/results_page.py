@@ -197,8 +197,8 @@ def budget() -> str:
             table(head, lines),
             f"Mean and standard error over seeds, {configured('pulse_budget')['dataset']}, target "
             f"{configured('pulse_budget')['target']:g}. In TT-v2 the model sees W alone, in "
-            "E-RIDER the residual too, and with the best rates of the same grid TT-v2 needs more epochs "
-            "whatever N is: here calibration adds its N pulses and changes nothing else.",
+            "E-RIDER the residual too, and with the best rates of the same grid TT-v2 needs more "
+            "epochs whatever N is: here calibration adds its N pulses and changes nothing else.",
             f"* Here: {pulse_budget.verdict(numeric)}\n"
             f"* By the paper's own numbers: {pulse_budget.verdict(paper)}",
         ]
