@@ -267,8 +267,8 @@ def chopping() -> str:
     ratios = sorted(float(row["power_Q"]) / float(row["predicted_Q"]) for row in power)
     return (
         f"{table(head, lines)}\n\nThe paper prints no numbers; in its figure p = 0 is clearly the "
-        f"worst. Here the worst is {least}. Spectrum of Q over |H|² times that of P (Lemma 3.10): median "
-        f"{ratios[len(ratios) // 2]:.4f}, 5 % to 95 % of the frequencies from "
+        f"worst. Here the worst is {least}. Spectrum of Q over |H|² times that of P (Lemma 3.10): "
+        f"median {ratios[len(ratios) // 2]:.4f}, 5 % to 95 % of the frequencies from "
         f"{ratios[len(ratios) // 20]:.4f} to {ratios[-len(ratios) // 20]:.4f}."
     )
 
