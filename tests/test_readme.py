@@ -44,6 +44,9 @@ def normal(words):
     """One spelling for commands that do the same; an experiment becomes its smoke run."""
     words = [re.sub(r"^(\.venv/bin/)?python3?$", "python", word) for word in words]
     if is_experiment(words):
+        if "--out" in words:  # the default is another folder below this one
+            where = words.index("--out")
+            words = words[:where] + words[where + 2 :]
         words = [word for word in words if word != "--smoke"] + ["--smoke"]
     return shlex.join(words)
 
