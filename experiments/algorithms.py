@@ -201,7 +201,7 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
     ax.invert_yaxis()
     ax.grid(axis="x", alpha=0.3)
     ax.set_xlabel("test accuracy (%), mean and std over seeds")
-    ax.legend(loc="lower left")
+    figure.legend(loc="outside upper center", ncols=2)  # inside it would cover a marker
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
