@@ -193,7 +193,7 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
             [names.index(row["algorithm"]) + 0.12 * (2 * index - 1) for row in at],
             xerr=[row["accuracy_std"] or 0 for row in at],
             fmt="os"[index % 2],
-            color=("#0072B2", "#D55E00")[index % 2],
+            color=tables.COLOURS[index],
             capsize=3,
             label=f"symmetric points off by {offset}",
         )

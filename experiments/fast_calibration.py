@@ -165,7 +165,7 @@ def draw(finished: dict[str, study.Records], config: Config, path: Path) -> None
                 continue
             for other, style in zip(ZERO_SHIFTS, ("-", "--"), strict=True):
                 ax.loglog(grid, records[other], style, color="grey", label=other)
-            for kind, colour in zip(OURS, ("#0072B2", "#D55E00", "#009E73"), strict=False):
+            for kind, colour in zip(OURS, tables.COLOURS, strict=False):
                 ax.loglog(config.pulses, records[kind], "o-", ms=4, color=colour, label=kind)
             ax.set_ylim(bottom=3e-5)
             ax.grid(alpha=0.3)

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-# Okabe-Ito colours, as in sptrack.plot; markers differ too.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+from experiments.tables import COLOURS
+
+# Colours can be told apart by everybody, and markers differ too.
 MARKERS = ("o", "s", "^", "D", "v")
 NAMES = {
     "rider": "RIDER",

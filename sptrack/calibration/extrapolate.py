@@ -26,7 +26,7 @@ from sptrack.calibration.inferred import (
     nominal_range,
     relative_slope,
 )
-from sptrack.calibration.zero_shift import zero_shift
+from sptrack.calibration.zero_shift import check_integer, zero_shift
 
 
 class Relaxing(NamedTuple):
@@ -95,8 +95,7 @@ def extrapolate_zero_shift(
     """
     check_concrete("extrapolate_zero_shift", key, device, w, read_noise_std)
     for name, value, least in (("checkpoints", checkpoints, 3), ("num_pulses", num_pulses, 1)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name} must be a Python integer, got {value!r}.")
+        check_integer(name, value)
         if value < least:
             raise ValueError(f"{name} must be >= {least}, got {value!r}.")
     block = 2 * (num_pulses // (2 * checkpoints))

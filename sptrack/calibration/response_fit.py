@@ -29,7 +29,7 @@ from sptrack.calibration.inferred import (
     relative_slope,
     within,
 )
-from sptrack.calibration.zero_shift import check_options
+from sptrack.calibration.zero_shift import check_integer, check_options
 from sptrack.pulses.apply import check_weight
 from sptrack.pulses.read_train import pulse_and_read
 
@@ -124,8 +124,7 @@ _pulse_and_read = jax.jit(pulse_and_read)
 
 def sequence(num_pulses: int, burst: int, first: str) -> np.ndarray:
     """Directions of the pulses: two bursts, then alternation, shape (num_pulses,)."""
-    if isinstance(burst, bool) or not isinstance(burst, int | np.integer):
-        raise TypeError(f"burst must be a Python integer, got {burst!r}.")
+    check_integer("burst", burst)
     if num_pulses < _LEAST:
         raise ValueError(f"num_pulses must be >= {_LEAST} for a fit, got {num_pulses}.")
     if not 0 <= 2 * burst <= num_pulses:

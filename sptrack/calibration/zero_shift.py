@@ -209,6 +209,12 @@ def _at_once(carry, start, length, rises, *, key, device, kept, stochastic):
 _ADVANCE = {"exact": _one_by_one, "aggregate": _at_once}
 
 
+def check_integer(name: str, value: Any) -> None:
+    """Refuses what is no Python integer."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be a Python integer (it fixes shapes), got {value!r}.")
+
+
 def check_options(
     num_pulses, scheme, first="up", average="none", tail_fraction=0.5, record_every=None
 ) -> None:
@@ -217,8 +223,7 @@ def check_options(
     if record_every is not None:
         counts["record_every"] = record_every
     for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name} must be a Python integer (it fixes shapes), got {value!r}.")
+        check_integer(name, value)
         if value < 1:
             raise ValueError(f"{name} must be >= 1, got {value!r}.")
     for name, value, allowed in (

@@ -1,11 +1,11 @@
 """Measured tables of steps: read from CSV, checked line by line."""
 
-import csv
 import math
-import pathlib
 from typing import NamedTuple
 
 import numpy as np
+
+from sptrack._csv import read_rows
 
 COLUMNS = ("weight", "step_up", "step_down")
 
@@ -54,37 +54,13 @@ def read_steps(path, num_nodes: int | None = None) -> Steps:
 
 def _read(path) -> tuple[list[int], list[list[float]]]:
     """Line numbers and numbers of all rows, at least two."""
-    lines, rows, header = [], [], None
-    with pathlib.Path(path).open(newline="") as file:
-        reader = csv.reader(file)
-        for cells in reader:
-            cells = [cell.strip() for cell in cells]
-            if not any(cells) or cells[0].startswith("#"):
-                continue
-            if header is None:
-                header = _header(path, reader.line_num, cells)
-                continue
-            if len(cells) != len(header):
-                raise ValueError(
-                    f"{path}, line {reader.line_num}: expected {len(header)} values, got "
-                    f"{len(cells)}."
-                )
-            named = dict(zip(header, cells, strict=True))
-            lines.append(reader.line_num)
-            rows.append([_number(path, reader.line_num, name, named[name]) for name in COLUMNS])
+    lines, rows = [], []
+    for line, row in read_rows(path, COLUMNS):
+        lines.append(line)
+        rows.append([_number(path, line, name, row[name]) for name in COLUMNS])
     if len(rows) < 2:
         raise ValueError(f"{path}: at least two rows of numbers are needed, got {len(rows)}.")
     return lines, rows
-
-
-def _header(path, line: int, cells: list[str]) -> list[str]:
-    missing = [name for name in COLUMNS if name not in cells]
-    if missing:
-        raise ValueError(
-            f"{path}, line {line}: the header must name the columns {', '.join(COLUMNS)}; "
-            f"{', '.join(missing)} not found in {cells}."
-        )
-    return cells
 
 
 def _number(path, line: int, name: str, text: str) -> float:

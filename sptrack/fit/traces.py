@@ -8,7 +8,6 @@ before and after have the same direction. Weights in any unit.
 """
 
 import csv
-import io
 import math
 import pathlib
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sptrack._csv import read_rows
 from sptrack._files import write_whole
 from sptrack._random import as_key
 from sptrack._typing import Array, Key, check_number
@@ -115,7 +115,7 @@ def read_traces(path: Any) -> Traces:
       array([0.  , 0.1 ,  nan, 0.25])
     """
     cells: dict[str, dict[int, tuple[int, int, float]]] = {}
-    for line, row in _rows(path):
+    for line, row in read_rows(path, COLUMNS):
         number = _pulse(path, line, row["pulse"])
         entry = (line, _direction(path, line, row["direction"], number), _weight(path, line, row))
         trace = cells.setdefault(row["cell"], {})
@@ -167,44 +167,6 @@ def write_traces(traces: Traces, path: Any) -> None:
                         table.writerow([cell, pulse, direction, shown])
 
     write_whole(pathlib.Path(path), write)
-
-
-def _rows(path):
-    """Line number and cells by column name, of every line with content."""
-    data = pathlib.Path(path).read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}, line {line}: this is no text in UTF-8 ({error}).") from None
-    header = None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        for cells in reader:
-            cells = [cell.strip() for cell in cells]
-            if not any(cells) or cells[0].startswith("#"):
-                continue
-            if header is None:
-                header = _header(path, reader.line_num, cells)
-            elif len(cells) != len(header):
-                raise ValueError(
-                    f"{path}, line {reader.line_num}: expected {len(header)} values, got "
-                    f"{len(cells)}."
-                )
-            else:
-                yield reader.line_num, dict(zip(header, cells, strict=True))
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: this is no CSV ({error}).") from None
-
-
-def _header(path, line: int, cells: list[str]) -> list[str]:
-    missing = [name for name in COLUMNS if name not in cells]
-    if missing:
-        raise ValueError(
-            f"{path}, line {line}: the header must name the columns {', '.join(COLUMNS)}; "
-            f"{', '.join(missing)} not found in {cells}."
-        )
-    return cells
 
 
 def _pulse(path, line: int, text: str) -> int:
