@@ -174,10 +174,7 @@ def update_cost(name: str) -> Any:
 
 def write(folder: Path, dataset: Any) -> None:
     """Writes algorithms.csv, .nc and .png."""
-    table = rows(dataset)
-    tables.write_csv(table, folder / "algorithms.csv")
-    spt.results.save(dataset, folder / "algorithms.nc")
-    draw(table, folder / "algorithms.png")
+    study.write(folder, "algorithms", rows(dataset), dataset, draw)
 
 
 def draw(table: list[dict[str, Any]], path: Path) -> None:

@@ -4,6 +4,7 @@ Cells have the same parameters as ours; forward and backward reads are ideal in 
 is compared is the update. Its transfers read a column per step through its default read noise.
 """
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from experiments import benchmark_clock as clock
 from experiments.benchmark_pulses import CELLS
 from experiments.benchmark_steps import BATCH, EXAMPLES, NET, PEER_RATES, data
+from experiments.peer_conformance import one_slot_array
 
 OFFSETS = {"reference_mean": 0.4, "reference_std": 0.4}
 
@@ -18,22 +20,10 @@ OFFSETS = {"reference_mean": 0.4, "reference_std": 0.4}
 def zero_shifting(size: int, pulses: int = 20) -> clock.Program:
     """Alternating pulses on all cells of one array, each the outer product of two vectors."""
     import torch
-    from aihwkit.simulator.configs import SingleRPUConfig, SoftBoundsDevice
-    from aihwkit.simulator.parameters.enums import PulseType
-    from aihwkit.simulator.parameters.training import UpdateParameters
-    from aihwkit.simulator.tiles.analog import AnalogTile
+    from aihwkit.simulator.configs import SoftBoundsDevice
 
-    one_slot = UpdateParameters(
-        desired_bl=1,
-        fixed_bl=True,
-        update_bl_management=False,
-        update_management=False,
-        pulse_type=PulseType.STOCHASTIC_COMPRESSED,
-    )
     device = SoftBoundsDevice(**CELLS | {"w_max_dtod": 0.3, "w_min_dtod": 0.3})
-    config = SingleRPUConfig(device=device, update=one_slot)
-    held = AnalogTile(size, size, config, bias=False)  # its C++ part must not outlive it
-    held.tile.set_learning_rate(1e6)  # every line fires
+    held = one_slot_array(device, size)
     ones = torch.ones(1, size)
 
     def call():
@@ -81,7 +71,7 @@ def _training(name: str, compound: Any, rate: float, steps: int, **options: Any)
     )
     config = UnitCellRPUConfig(device=device, **ideal)
     layers = []
-    for inputs, outputs in zip(NET.sizes, NET.sizes[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(NET.sizes):
         layers += [AnalogLinear(inputs, outputs, bias=True, rpu_config=config), torch.nn.Sigmoid()]
     net = AnalogSequential(*layers[:-1])
     optimizer = AnalogSGD(net.parameters(), lr=0.1)

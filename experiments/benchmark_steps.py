@@ -5,6 +5,7 @@ noise on both arrays, exact pulses, a column of the residual array read per step
 `steps` steps in a scan and goes on from where it was, so that nets learn while they are timed.
 """
 
+import itertools
 import time
 from typing import Any
 
@@ -21,7 +22,7 @@ from experiments.nets import Net, NetConfig
 from experiments.training import share_counts
 
 NET = NetConfig((784, 256, 128, 10), "sigmoid", weight_range=0.6)
-CELLS = sum(a * b for a, b in zip(NET.sizes, NET.sizes[1:], strict=False))
+CELLS = sum(a * b for a, b in itertools.pairwise(NET.sizes))
 BATCH, EXAMPLES = 10, 2000
 # Rates of the residual array, ours and aihwkit's, by how many pulses they make: a few hundred per
 # step (at which E-RIDER learns MNIST), a thousand, hardly any.

@@ -111,19 +111,8 @@ def _pulsed(key: Any, device: Any, w: Any, count: Any) -> Any:
 def their_moments(name: str, config: Config) -> np.ndarray:
     """The same of aihwkit's preset; arrays of their own for each number of pulses."""
     import torch
-    from aihwkit.simulator.configs import SingleRPUConfig
-    from aihwkit.simulator.parameters.enums import PulseType
-    from aihwkit.simulator.parameters.training import UpdateParameters
     from aihwkit.simulator.presets import devices
-    from aihwkit.simulator.tiles.analog import AnalogTile
 
-    one_slot = UpdateParameters(
-        desired_bl=1,
-        fixed_bl=True,
-        update_bl_management=False,
-        update_management=False,
-        pulse_type=PulseType.STOCHASTIC_COMPRESSED,
-    )
     size, ones = config.size, torch.ones(1, config.size)
 
     def pulsed(tile, sign, n):
@@ -133,10 +122,8 @@ def their_moments(name: str, config: Config) -> np.ndarray:
 
     def one_array(n, seed):
         preset = getattr(devices, PEERS[name])(construction_seed=seed)
-        rpu_config = SingleRPUConfig(device=preset, update=one_slot)
-        wrapped = AnalogTile(size, size, rpu_config, bias=False)
+        wrapped = one_slot_array(preset, size)
         wrapped.tile.set_weights(torch.zeros(size, size))
-        wrapped.tile.set_learning_rate(1e6)  # a line fires for sure however coarse the cells
         # the weight falls where x d > 0
         return [pulsed(wrapped.tile, -1, n), pulsed(wrapped.tile, 1, n)]
 
@@ -144,6 +131,28 @@ def their_moments(name: str, config: Config) -> np.ndarray:
     seeds = config.seed * numbers.size + numbers  # never 0, which would be drawn by chance
     pairs = [zip(config.pulses, row.tolist(), strict=True) for row in seeds]
     return np.array([[one_array(n, seed) for n, seed in of_array] for of_array in pairs])
+
+
+def one_slot_array(device: Any, size: int) -> Any:
+    """A square array of aihwkit whose every update is one pulse on each cell.
+
+    Keep what is returned as long as its `tile` is used: the C++ part must not outlive it.
+    """
+    from aihwkit.simulator.configs import SingleRPUConfig
+    from aihwkit.simulator.parameters.enums import PulseType
+    from aihwkit.simulator.parameters.training import UpdateParameters
+    from aihwkit.simulator.tiles.analog import AnalogTile
+
+    one_slot = UpdateParameters(
+        desired_bl=1,
+        fixed_bl=True,
+        update_bl_management=False,
+        update_management=False,
+        pulse_type=PulseType.STOCHASTIC_COMPRESSED,
+    )
+    array = AnalogTile(size, size, SingleRPUConfig(device=device, update=one_slot), bias=False)
+    array.tile.set_learning_rate(1e6)  # a line fires for sure however coarse the cells
+    return array
 
 
 def _hidden(tile: Any) -> np.ndarray:

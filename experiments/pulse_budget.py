@@ -229,10 +229,7 @@ def verdict(table: list[dict[str, Any]]) -> str:
 
 def write(config: Config, dataset: Any) -> None:
     """Writes pulse_budget.csv, .nc and .png."""
-    table = rows(dataset)
-    tables.write_csv(table, config.out / "pulse_budget.csv")
-    spt.results.save(dataset, config.out / "pulse_budget.nc")
-    draw(table, config.out / "pulse_budget.png")
+    study.write(config.out, "pulse_budget", rows(dataset), dataset, draw)
 
 
 def draw(table: list[dict[str, Any]], path: Path) -> None:

@@ -232,10 +232,7 @@ def rows(dataset: Any, net: str) -> list[dict[str, Any]]:
 
 def write(config: Config, dataset: Any) -> None:
     """Writes robustness.csv, .nc and .png."""
-    table = rows(dataset, config.net)
-    tables.write_csv(table, config.out / "robustness.csv")
-    spt.results.save(dataset, config.out / "robustness.nc")
-    draw(table, config.out / "robustness.png")
+    study.write(config.out, "robustness", rows(dataset, config.net), dataset, draw)
 
 
 def draw(table: list[dict[str, Any]], path: Path) -> None:

@@ -10,14 +10,14 @@ processes share the parts out and write into the one folder; the first of them p
 import datetime
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import sptrack as spt
-from experiments import distributed
+from experiments import distributed, tables
 from sptrack._files import write_whole
 
 Records = dict[str, np.ndarray]
@@ -77,6 +77,19 @@ def collect(
     except OSError as error:
         raise SystemExit(f"Stopped: {error}. {_kept(folder, finished)}") from error
     return finished
+
+
+def write(
+    folder: Path,
+    name: str,
+    table: Sequence[dict[str, Any]],
+    dataset: Any,
+    draw: Callable[[Any, Path], None],
+) -> None:
+    """Writes name.csv (the table), name.nc (the dataset) and name.png (by `draw(table, path)`)."""
+    tables.write_csv(table, folder / f"{name}.csv")
+    spt.results.save(dataset, folder / f"{name}.nc")
+    draw(table, folder / f"{name}.png")
 
 
 def ended(manifest: dict[str, Any], results: Any) -> dict[str, Any]:

@@ -154,10 +154,7 @@ def rows(dataset: Any) -> list[dict[str, Any]]:
 
 def write(folder: Path, dataset: Any) -> None:
     """Writes zero_shift_accuracy.csv, .nc and .png."""
-    table = rows(dataset)
-    tables.write_csv(table, folder / "zero_shift_accuracy.csv")
-    spt.results.save(dataset, folder / "zero_shift_accuracy.nc")
-    draw(table, folder / "zero_shift_accuracy.png")
+    study.write(folder, "zero_shift_accuracy", rows(dataset), dataset, draw)
 
 
 def draw(table: list[dict[str, Any]], path: Path) -> None:

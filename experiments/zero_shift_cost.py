@@ -151,10 +151,7 @@ def slope(table: list[dict[str, Any]]) -> float:
 
 def write(folder: Path, dataset: Any) -> None:
     """Writes zero_shift_cost.csv, .nc and .png."""
-    table = rows(dataset)
-    tables.write_csv(table, folder / "zero_shift_cost.csv")
-    spt.results.save(dataset, folder / "zero_shift_cost.nc")
-    draw(table, folder / "zero_shift_cost.png")
+    study.write(folder, "zero_shift_cost", rows(dataset), dataset, draw)
 
 
 def draw(table: list[dict[str, Any]], path: Path) -> None:

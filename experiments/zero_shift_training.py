@@ -176,10 +176,7 @@ def rows(dataset: Any) -> list[dict[str, Any]]:
 
 def write(config: Config, dataset: Any) -> None:
     """Writes zero_shift_training.csv, .nc and .png."""
-    table = rows(dataset)
-    tables.write_csv(table, config.out / "zero_shift_training.csv")
-    spt.results.save(dataset, config.out / "zero_shift_training.nc")
-    draw(table, config.out / "zero_shift_training.png")
+    study.write(config.out, "zero_shift_training", rows(dataset), dataset, draw)
 
 
 def draw(table: list[dict[str, Any]], path: Path) -> None:
