@@ -120,14 +120,14 @@ def _std_at(values: np.ndarray, variances: np.ndarray, wanted: float) -> float:
 
 
 def _student(freedom: float) -> float:
-    """The 97.5 % quantile of Student's distribution (expansion in 1 / freedom)."""
-    z = Z95
-    terms = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (
-        3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z
-    ) / 384  # fmt: skip
-    return z + sum(term / freedom ** (k + 1) for k, term in enumerate(terms))
+    """The 97.5 % quantile of Student's distribution."""
+    from scipy.special import stdtrit  # takes longer to import than the rest of this package
+
+    return float(stdtrit(freedom, 0.975))
 
 
 def _chi_squared(freedom: float, z: float) -> float:
-    """A quantile of chi-squared (Wilson and Hilferty)."""
-    return freedom * (1 - 2 / (9 * freedom) + z * math.sqrt(2 / (9 * freedom))) ** 3
+    """The quantile of chi-squared that is as probable as z of the normal distribution."""
+    from scipy.special import chdtri, ndtr
+
+    return float(chdtri(freedom, ndtr(-z)))

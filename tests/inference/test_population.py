@@ -55,6 +55,15 @@ def test_quantiles():
     assert _chi_squared(9, -1.959964) == pytest.approx(2.70, abs=0.03)
 
 
+def test_two_cells_have_wide_intervals():
+    """By hand: the mean of 0 and 1 with errors of 0.1 is 0.5 ± t(1) / 2; t(1) = 12.706."""
+    mean, std = normal_population(np.array([0.0, 1.0]), np.full(2, 0.01))
+    np.testing.assert_allclose([mean.value, mean.high], [0.5, 0.5 + 12.706 / 2], rtol=1e-4)
+    # (x - mean)^2 summed is 1/2, so 1/2 / (std^2 + 0.01) is 5.024 and 0.000982 at the ends
+    ends = np.sqrt(0.5 / np.array([5.02389, 0.000982069]) - 0.01)
+    np.testing.assert_allclose([std.low, std.high], ends, rtol=1e-4)
+
+
 def test_it_maps_over_many_populations(x64):
     values = jax.random.normal(jax.random.key(0), (5, 8))
     many = jax.vmap(restricted)(values, jnp.full((5, 8), 0.1))
