@@ -1,7 +1,9 @@
 """What several test files share: comparisons in standard errors, and tables of specs."""
 
+import functools
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 import sptrack as spt
@@ -36,8 +38,6 @@ def assert_same_law(samples, others, *, k=K_SIGMA):
 
 def same_bits(one, other):
     """Whether two arrays, or two trees of arrays, are equal bit for bit."""
-    import jax
-
     leaves, others = jax.tree.leaves(one), jax.tree.leaves(other)
     return jax.tree.structure(one) == jax.tree.structure(other) and all(
         a.dtype == b.dtype
@@ -46,6 +46,9 @@ def same_bits(one, other):
         for a, b in zip(leaves, others, strict=True)
     )
 
+
+# `jax.jit` for programs that run for milliseconds and would compile for seconds.
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 # No variation from cell to cell, no noise: what is left is what a test asks for.
 QUIET: dict[str, Any] = {

@@ -12,10 +12,9 @@ import pytest
 import sptrack as spt
 from sptrack.devices.cyclic_law import cyclic_law
 from tests import oracle
-from tests.support import QUIET, WithoutClosedForm, assert_same_law
+from tests.support import QUIET, WithoutClosedForm, assert_same_law, quick_jit
 
 STATIC = ("num_pulses", "scheme", "first", "average", "record_every", "method")
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 zero_shift = quick_jit(spt.zero_shift, static_argnames=STATIC)
 one_law = jax.jit(cyclic_law)
 aggregate = functools.partial(zero_shift, method="aggregate")

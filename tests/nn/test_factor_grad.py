@@ -1,7 +1,5 @@
 """Gradients that arrive as factors: their contraction is the ordinary gradient."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +8,7 @@ import pytest
 from flax import nnx
 
 import sptrack as spt
-
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+from tests.support import quick_jit
 
 
 class Net(nnx.Module):

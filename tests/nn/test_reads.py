@@ -1,7 +1,6 @@
 """Layers that read through converters and noise: forward, transposed backward, and their keys."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +11,8 @@ from flax import nnx
 import sptrack as spt
 from sptrack._random import purpose_key
 from sptrack.periphery import ReadPath, ReadPaths, analog_mvm
-from tests.support import assert_mean, same_bits
+from tests.support import assert_mean, quick_jit, same_bits
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 PATHS = spt.periphery.table_6()
 BACKWARD = dataclasses.replace(PATHS.backward, out_noise=0.2, out_scale=1.5)
 NOISY = ReadPaths(forward=dataclasses.replace(PATHS.forward, out_scale=2.0), backward=BACKWARD)

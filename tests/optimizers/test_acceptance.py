@@ -1,7 +1,5 @@
 """Acceptance tests 9, 12, 13 and 14 of science/4 section 9."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,12 +7,11 @@ import optax
 import pytest
 
 import sptrack as spt
-from tests.support import same_bits
+from tests.support import quick_jit, same_bits
 
 NOISY = spt.LinearResponse(dw_min=0.01, dw_min_std=0.3, center_mean=0.2, center_std=0.2)
 WRITE_NOISE = spt.presets.reram_array_om(reference_mean=0.4, reference_std=0.4)
 RATES = {"transfer_rate": 0.02, "gamma": 0.4}
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Pulses counted in detail: equal to explicit trains, right beyond 2^32, free when switched off."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +9,8 @@ import pytest
 import sptrack as spt
 from sptrack.transforms.counting import Wide, wide_sum, wide_value, wide_zero
 from tests import oracle
-from tests.support import QUIET, same_bits
+from tests.support import QUIET, quick_jit, same_bits
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 RNG = np.random.default_rng(4)
 STEPS = spt.ConstantStep(dw_min=0.01, **QUIET)  # bounds at +-0.6
 RATES = {"learning_rate": 0.3, "transfer_rate": 0.2}

@@ -7,7 +7,6 @@ read. sptrack copies at the flip; Q doesn't change in between.
 Tolerance 1e-12 as in test_equations.py; counts of pulses are exact.
 """
 
-import functools
 import math
 
 import jax
@@ -17,10 +16,9 @@ import optax
 import pytest
 
 import sptrack as spt
-from tests.support import K_SIGMA
+from tests.support import K_SIGMA, quick_jit
 
 TOLERANCE = {"rtol": 1e-12, "atol": 1e-12}
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 DW_MIN_P, DW_MIN_W = 0.02, 0.005
 SPEC_P = spt.LinearResponse(dw_min=DW_MIN_P, alpha_up=1.2, tau_max=0.8, tau_min=1.1, center_std=0.1)

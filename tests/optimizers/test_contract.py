@@ -21,7 +21,7 @@ import optax
 import pytest
 
 import sptrack as spt
-from tests.support import QUIET
+from tests.support import QUIET, quick_jit
 
 SPEC = spt.presets.reram_array_om(reference_mean=0.4, reference_std=0.4)
 COLUMNS = {
@@ -54,7 +54,6 @@ everyone = pytest.mark.parametrize("name", TABLE)
 STEPS = 3
 WEIGHT = np.linspace(-0.2, 0.2, 6, dtype=np.float32).reshape(3, 2)
 GRADS = np.random.default_rng(5).normal(size=(STEPS + 1, 3, 2)).astype(np.float32)
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ Tolerance 1e-12: about 100 steps of a contracting iteration on numbers of order 
 some ten roundings of 1.1e-16; a wrong sign, an old P or a new Q is off by 1e-4 at least.
 """
 
-import functools
 import itertools
 
 import jax
@@ -17,7 +16,7 @@ import optax
 import pytest
 
 import sptrack as spt
-from tests.support import same_bits
+from tests.support import quick_jit, same_bits
 
 STEPS = 60
 TOLERANCE = {"rtol": 1e-12, "atol": 1e-12}
@@ -26,9 +25,6 @@ LINEAR = spt.LinearResponse(
 )
 IDEAL = spt.IdealStep()
 RATES = {"transfer_rate": 0.2, "gamma": 0.4}
-quick_jit = functools.partial(  # the programs run for milliseconds and compile for seconds
-    jax.jit, compiler_options={"xla_backend_optimization_level": 0}
-)
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Factors in the place of gradients: what every optimizer and optax's wrappers make of them."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,9 +8,8 @@ import pytest
 
 import sptrack as spt
 from sptrack._random import leaf_keys, purpose_key
-from tests.support import NOISY_SPECS, QUIET, same_bits
+from tests.support import NOISY_SPECS, QUIET, quick_jit, same_bits
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 RNG = np.random.default_rng(3)
 WEIGHT = jnp.asarray(RNG.normal(size=(3, 2)) * 0.1)
 FACTORS = [

@@ -4,8 +4,6 @@ The loop is written from science/3 section 5.5 and shares no code with sptrack; 
 the cells' centers, a random draw.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,9 +12,8 @@ import pytest
 
 import sptrack as spt
 from sptrack.optimizers.mixed_precision import quantised
-from tests.support import QUIET, assert_mean
+from tests.support import QUIET, assert_mean, quick_jit
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 RNG = np.random.default_rng(8)
 STEPS = 40
 START = {"w": RNG.uniform(-0.3, 0.3, (4, 3)), "b": RNG.uniform(-0.3, 0.3, 3)}

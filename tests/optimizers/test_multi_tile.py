@@ -4,7 +4,6 @@ acceptance test 19.
 The loop is written from science/3 section 3.7 and shares no code with sptrack.
 """
 
-import functools
 import math
 
 import jax
@@ -14,9 +13,8 @@ import optax
 import pytest
 
 import sptrack as spt
-from tests.support import same_bits
+from tests.support import quick_jit, same_bits
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 RNG = np.random.default_rng(9)
 IDEAL = {"residual_spec": spt.IdealStep(), "weight_spec": spt.IdealStep()}
 NOISY = spt.LinearResponse(dw_min=0.02, dw_min_std=0.3, center_mean=0.2, center_std=0.2)

@@ -10,7 +10,6 @@ Cells have constant steps that differ up and down; gradients are whole numbers o
 rates binary fractions, so that no pulse is random and the tolerance is rounding, 1e-12.
 """
 
-import functools
 import math
 
 import jax
@@ -21,9 +20,8 @@ import pytest
 
 import sptrack as spt
 from sptrack.optimizers import digital_buffer
-from tests.support import QUIET, same_bits
+from tests.support import QUIET, quick_jit, same_bits
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 TOLERANCE = {"rtol": 1e-12, "atol": 1e-12}
 DW = 2.0**-6  # dw_min of P; that of W is half of it
 FAR = {**QUIET, "w_max": 1e3, "w_min": -1e3}

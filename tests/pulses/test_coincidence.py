@@ -13,9 +13,8 @@ import pytest
 from scipy import stats
 
 import sptrack as spt
-from tests.support import K_SIGMA, assert_mean
+from tests.support import K_SIGMA, assert_mean, quick_jit
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 DW = 0.01
 N = 40_000
 X, D = np.array([0.9, -0.2, 0.0]), np.array([-0.5, 1.1])

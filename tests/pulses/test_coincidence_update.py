@@ -11,9 +11,16 @@ import pytest
 
 import sptrack as spt
 from tests import oracle
-from tests.support import K_SIGMA, NOISY_SPECS, QUIET, assert_mean, assert_same_law, same_bits
+from tests.support import (
+    K_SIGMA,
+    NOISY_SPECS,
+    QUIET,
+    assert_mean,
+    assert_same_law,
+    quick_jit,
+    same_bits,
+)
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 STATIC = ("train", "method", "count_moved")
 update = quick_jit(spt.pulses.counted_coincidence_update, static_argnames=STATIC)
 DW = 0.01

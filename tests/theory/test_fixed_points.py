@@ -11,11 +11,10 @@ from jax.test_util import check_grads
 
 import sptrack as spt
 from sptrack import theory
-from tests.support import WithoutClosedForm
+from tests.support import WithoutClosedForm, quick_jit
 
 CELLS, STEPS = 400, 40_000
 SPEC = spt.LinearResponse(asymmetry_mean=0.3, asymmetry_std=0.1)  # w* ~ N(0.3, 0.1), F = 1 - w* w
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 QUADRATIC = {"curvature": 1.0, "gradient_std": 1.0}
 
 

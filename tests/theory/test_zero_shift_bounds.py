@@ -1,6 +1,5 @@
 """Acceptance test 5: Theorems 2.2, C.2, C.3, C.4 with their factor D, against what happens."""
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -10,11 +9,10 @@ import pytest
 
 import sptrack as spt
 from sptrack import theory
-from tests.support import WithoutClosedForm
+from tests.support import WithoutClosedForm, quick_jit
 
 CELLS = 400
 STEPS = 400
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 zero_shift = quick_jit(
     spt.zero_shift, static_argnames=("num_pulses", "scheme", "first", "record_every")
 )

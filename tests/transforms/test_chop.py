@@ -1,6 +1,5 @@
 """The chopper link: signs, flips, and what chopping in and out again does."""
 
-import functools
 import math
 
 import jax
@@ -10,10 +9,9 @@ import optax
 import pytest
 
 import sptrack as spt
-from tests.support import K_SIGMA
+from tests.support import K_SIGMA, quick_jit
 
 PARAMS = {"w": jnp.zeros((5, 3)), "b": jnp.zeros(4), "conv": jnp.zeros((2, 2, 3, 4))}
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def signs_of(tx, steps, params=PARAMS):
