@@ -13,6 +13,7 @@ COMMANDS = {  # what it shows; how long it takes
     "pulse_budget": "Fig. 4 left: pulses to a training loss, calibration included; four minutes",
     "chopper": "Figs. 3 and 5: accuracy against p, spectra of P and Q; five minutes on digits",
     "robustness": "Tables 1 and 2: accuracy against offsets; hours on a CPU, or fewer --epochs",
+    "resnet": "Fig. 4 middle and right: ResNet-18 against offsets; a quarter of an hour on digits",
     "search": "hyper-parameters for robustness, on a validation set; an hour",
     "theory": "zero-shifting, convergence and filter beside their closed forms; two minutes",
     "fast_calibration": "symmetric points from fewer pulses than zero-shifting; ten minutes",

@@ -1,18 +1,21 @@
-"""Image sets for the experiments: digits (embedded), MNIST and Fashion-MNIST (IDX files).
+"""Image sets for the experiments: digits (embedded), MNIST, Fashion-MNIST and CIFAR-100 (files).
 
 `load(name)` gives a `Dataset` of flat images in [0, 1] and integer labels. `digits` comes with
-scikit-learn and needs no file. For the other two, four IDX files (raw or gzipped) are looked for in
+scikit-learn and needs no file. For MNIST and Fashion-MNIST four IDX files (raw or gzipped), for
+CIFAR-100 the published archive or the two files from it (`experiments.cifar`) are looked for in
 
 1. `<data_dir>/<name>/`, or `$SPTRACK_DATA_DIR/<name>/` when `data_dir` is not given,
 2. the folder of the Debian package `dataset-fashion-mnist` (Fashion-MNIST only),
-3. the cache of earlier downloads, filled by a download whose SHA-256 is checked.
+3. the cache of earlier downloads, filled by a download whose hash is checked: SHA-256, of CIFAR-100
+   the MD5 that its publisher states, which is checked of any archive.
 
-The first folder that holds one of the files must hold all four; nothing is mixed. The IDX format:
-two zero bytes, a byte for the type, a byte for the number of dimensions, each dimension as a
-big-endian unsigned 32-bit integer, then the values in C order, big-endian.
+The first folder that holds one of the files must hold all of them; nothing is mixed. The IDX
+format: two zero bytes, a byte for the type, a byte for the number of dimensions, each dimension as
+a big-endian unsigned 32-bit integer, then the values in C order, big-endian.
 
 MNIST: LeCun, Cortes and Burges, CC BY-SA 3.0. Fashion-MNIST: Xiao, Rasul and Vollgraf,
-arXiv:1708.07747, MIT.
+arXiv:1708.07747, MIT. CIFAR-100: Krizhevsky, Learning multiple layers of features from tiny images,
+2009, no licence stated.
 """
 
 from __future__ import annotations
@@ -27,9 +30,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["NAMES", "Dataset", "load", "read_idx"]
+from experiments import cifar
 
-NAMES = ("digits", "mnist", "fashion_mnist")
+__all__ = ["NAMES", "Dataset", "load", "part", "read_idx", "shrunk"]
+
+NAMES = ("digits", "mnist", "fashion_mnist", "cifar100")
 
 # Which files of a set make up which field of a Dataset.
 _FILES = {
@@ -41,9 +46,10 @@ _FILES = {
 _MIRRORS = {
     "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "fashion_mnist": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+    "cifar100": "https://www.cs.toronto.edu/~kriz/",
 }
 # SHA-256 of the published .gz files. A file compressed again differs, and is fine in a data folder.
-_SHA256 = {
+_HASHES = {
     "mnist": {
         "train-images-idx3-ubyte.gz": (
             "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"
@@ -72,6 +78,7 @@ _SHA256 = {
             "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"
         ),
     },
+    "cifar100": {cifar.ARCHIVE: f"md5:{cifar.MD5}"},
 }
 _SYSTEM_FOLDERS = {"fashion_mnist": (Path("/usr/share/datasets/fashion-mnist"),)}
 
@@ -86,10 +93,11 @@ class Dataset(NamedTuple):
     """Images and labels of one set, split into training and test.
 
     Attributes:
-        train_images: float32 in [0, 1], shape (N, D), one flattened image per row.
-        train_labels: int32 from 0 to 9, shape (N,).
+        train_images: float32 in [0, 1], shape (N, D), one flattened image per row; colours of a
+            pixel lie together.
+        train_labels: int32 from 0 to 9, of CIFAR-100 the fine ones from 0 to 99, shape (N,).
         test_images: float32 in [0, 1], shape (M, D).
-        test_labels: int32 from 0 to 9, shape (M,).
+        test_labels: int32 like those, shape (M,).
         name: one of `NAMES`.
     """
 
@@ -105,9 +113,9 @@ def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
 
     Args:
         name: "digits" (1438 + 359 images of 8 x 8), "mnist" or "fashion_mnist" (60000 + 10000
-            images of 28 x 28).
-        data_dir: folder that holds `<name>/` with the four IDX files; they must be there. If None,
-            `$SPTRACK_DATA_DIR` is looked at when set, then the other places listed above.
+            images of 28 x 28), "cifar100" (50000 + 10000 of 32 x 32 x 3).
+        data_dir: folder that holds `<name>/` with the files of the set; they must be there. If
+            None, `$SPTRACK_DATA_DIR` is looked at when set, then the other places listed above.
             "digits" needs no files and ignores it.
 
     Returns:
@@ -128,11 +136,12 @@ def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     if name == "digits":
         return _load_digits()
     places = _places(name, data_dir)
-    folder = next((place for place in places if _has_any(place)), None)
+    folder = next((place for place in places if _has_any(name, place)), None)
     if folder is None and data_dir is not None:
         raise FileNotFoundError(_not_found(name, places, "nothing was downloaded"))
-    paths = _download(name, places) if folder is None else _files_in(folder)
-    return _assemble(name, paths)
+    if folder is None:
+        folder = _download(name, places)
+    return _load_cifar100(folder) if name == "cifar100" else _assemble(name, _files_in(folder))
 
 
 def read_idx(path: str | os.PathLike) -> np.ndarray:
@@ -202,7 +211,9 @@ def _places(name: str, data_dir: str | os.PathLike | None) -> list[Path]:
     return list(dict.fromkeys(places))
 
 
-def _has_any(folder: Path) -> bool:
+def _has_any(name: str, folder: Path) -> bool:
+    if name == "cifar100":
+        return cifar.has_any(folder)
     return any((folder / (file + end)).is_file() for file in _FILES.values() for end in ("", ".gz"))
 
 
@@ -223,6 +234,8 @@ def _files_in(folder: Path) -> dict[str, Path]:
 def _not_found(name: str, places: list[Path], reason: str) -> str:
     looked = ", ".join(map(str, places)) or "no folder (SPTRACK_DATA_DIR is not set)"
     files = ", ".join(f"{file}[.gz]" for file in _FILES.values())
+    if name == "cifar100":
+        files = f"{cifar.ARCHIVE} (or {' and '.join(cifar.FILES)} from it)"
     debian = (
         ", or install Debian's package dataset-fashion-mnist" if name in _SYSTEM_FOLDERS else ""
     )
@@ -233,18 +246,19 @@ def _not_found(name: str, places: list[Path], reason: str) -> str:
     )
 
 
-def _download(name: str, places: list[Path]) -> dict[str, Path]:
-    """Fetch the files that the cache lacks and check the SHA-256 of all of them."""
+def _download(name: str, places: list[Path]) -> Path:
+    """Fetch the files that the cache lacks and check the hash of all of them; gives the folder."""
     try:
         import pooch
     except ImportError as error:
         reason = "downloading needs pooch: pip install 'sptrack[experiments]'"
         raise ImportError(_not_found(name, places, reason)) from error
     fetcher = pooch.create(
-        path=pooch.os_cache("sptrack") / name, base_url=_MIRRORS[name], registry=_SHA256[name]
+        path=pooch.os_cache("sptrack") / name, base_url=_MIRRORS[name], registry=_HASHES[name]
     )
     try:
-        return {field: Path(fetcher.fetch(f"{file}.gz")) for field, file in _FILES.items()}
+        for file in _HASHES[name]:
+            fetcher.fetch(file)
     except OSError as error:
         message = _not_found(name, places, f"could not be downloaded to {fetcher.abspath}")
         raise FileNotFoundError(f"{message}. The download said: {error}") from error
@@ -254,6 +268,7 @@ def _download(name: str, places: list[Path]) -> dict[str, Path]:
             f"so, something on the way changes it: fetch the files elsewhere. "
             + _not_found(name, places, "the download was refused")
         ) from error
+    return Path(fetcher.abspath)
 
 
 def _assemble(name: str, paths: dict[str, Path]) -> Dataset:
@@ -293,6 +308,69 @@ def _scaled(images: np.ndarray) -> np.ndarray:
 
 def _labels(labels: np.ndarray) -> np.ndarray:
     return labels.astype(np.int32)
+
+
+def _load_cifar100(folder: Path) -> Dataset:
+    (train_images, train_labels), (test_images, test_labels) = cifar.read_folder(folder)
+    return Dataset(
+        _scaled(train_images),
+        _labels(train_labels),
+        _scaled(test_images),
+        _labels(test_labels),
+        "cifar100",
+    )
+
+
+def shrunk(dataset: Dataset, side: int, channels: int) -> Dataset:
+    """The same set with square images of `side` pixels: means of blocks of pixels.
+
+    Args:
+        dataset: square images.
+        side: wanted height and width; it has to divide that of the images.
+        channels: colours per pixel.
+
+    Raises:
+        ValueError: if `side` doesn't divide that of the images.
+    """
+    old = math.isqrt(dataset.train_images.shape[1] // channels)
+    if side < 1 or old % side:
+        raise ValueError(f"images of {old} x {old} can't be averaged to a side of {side}: give a "
+                         f"divisor of {old}")  # fmt: skip
+
+    def means(images):
+        blocks = images.reshape(-1, side, old // side, side, old // side, channels)
+        return blocks.mean((2, 4)).reshape(len(images), -1)
+
+    return dataset._replace(
+        train_images=means(dataset.train_images), test_images=means(dataset.test_images)
+    )
+
+
+def part(dataset: Dataset, fraction: float) -> Dataset:
+    """The first images of both splits, at least one of each.
+
+    Args:
+        dataset: the set.
+        fraction: share of the images to keep, in (0, 1].
+
+    Raises:
+        ValueError: if `fraction` is out of range.
+
+    Example:
+        >>> len(part(load("digits"), 0.1).train_labels)
+        143
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction must be in (0, 1], got {fraction:g}")
+    counts = [max(int(fraction * len(x)), 1) for x in (dataset.train_labels, dataset.test_labels)]
+    train, test = map(slice, counts)
+    return Dataset(
+        dataset.train_images[train],
+        dataset.train_labels[train],
+        dataset.test_images[test],
+        dataset.test_labels[test],
+        dataset.name,
+    )
 
 
 def _load_digits() -> Dataset:

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,39 @@ class NetConfig:
     weight_range: float = 0.3
     convolutions: tuple[int, ...] = ()
     read_path: str = "none"
+    test_batch: ClassVar[int | None] = None  # images tested at once; None: all
+
+
+@dataclasses.dataclass(frozen=True)
+class ResNetConfig:
+    """ResNet-18 for small images (He et al. 2016), its last part analog.
+
+    The first convolution is 3 x 3 without a stride and no pooling follows, as is usual for images
+    of 32 x 32; then two blocks of two convolutions of 3 x 3 at each of four widths, the mean over
+    the image, and the classifier. Every convolution is followed by a normalization over groups of
+    16 channels of one image (Wu and He 2018) where the papers have batch normalization: it has as
+    many parameters, but no statistics that training would have to carry along, and a population of
+    nets stays a pure function of its parameters.
+
+    Attributes:
+      classes: number of classes.
+      channels: colours of a pixel; images are flat and square.
+      width: channels of the first blocks; 2, 4 and 8 times as many in the later ones.
+      blocks: residual blocks at each width.
+      analog: which layers are on arrays besides the classifier: "block" (the last residual block),
+        "stage" (all blocks of the last width), or "classifier" (none).
+      weight_range: largest initial weight in conductance units.
+      read_path: as in `NetConfig`.
+    """
+
+    classes: int
+    channels: int = 3
+    width: int = 64
+    blocks: tuple[int, ...] = (2, 2, 2, 2)
+    analog: str = "block"
+    weight_range: float = 0.3
+    read_path: str = "none"
+    test_batch: ClassVar[int | None] = 500
 
 
 # Of images of 28 x 28: 24 x 24 x 16, 12 x 12 x 16, 8 x 8 x 32, 4 x 4 x 32 = 512.
@@ -46,7 +79,7 @@ class Net(nnx.Module):
         shared: dict[str, Any] = {
             "weight_range": config.weight_range,
             "kernel_init": nnx.initializers.glorot_uniform(),
-            "reads": None if config.read_path == "none" else READ_PATHS[config.read_path](),
+            "reads": _reads(config),
             "rngs": rngs,
         }
         channels, sizes = (1, *config.convolutions), config.sizes
@@ -75,6 +108,79 @@ class Net(nnx.Module):
         for layer in self.layers[:-1]:
             x = activation(layer(x))
         return self.layers[-1](x)
+
+
+class Block(nnx.Module):
+    """A residual block: relu(x + f(x)) with two convolutions; 1 x 1 on x where shapes change."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, rngs: nnx.Rngs):
+        self.convolutions = nnx.List(
+            [_conv(inputs, outputs, 3, stride, rngs), _conv(outputs, outputs, 3, 1, rngs)]
+        )
+        self.norms = nnx.List([_norm(outputs, rngs), _norm(outputs, rngs)])
+        self.shortcut = self.shortcut_norm = nnx.data(None)
+        if (inputs, stride) != (outputs, 1):
+            self.shortcut = _conv(inputs, outputs, 1, stride, rngs)
+            self.shortcut_norm = _norm(outputs, rngs)
+
+    def __call__(self, x):
+        y = nnx.relu(self.norms[0](self.convolutions[0](x)))
+        y = self.norms[1](self.convolutions[1](y))
+        return nnx.relu(y + (x if self.shortcut is None else self.shortcut_norm(self.shortcut(x))))
+
+
+class ResNet(nnx.Module):
+    """The digital net of a `ResNetConfig`; inputs are flat, (..., pixels)."""
+
+    def __init__(self, config: ResNetConfig, rngs: nnx.Rngs):
+        width, self.channels = config.width, config.channels
+        self.stem, self.stem_norm = _conv(self.channels, width, 3, 1, rngs), _norm(width, rngs)
+        blocks, inputs = [], width
+        for stage, count in enumerate(config.blocks):
+            for number in range(count):
+                outputs = width * 2**stage
+                blocks.append(Block(inputs, outputs, 2 if stage and not number else 1, rngs))
+                inputs = outputs
+        self.blocks = nnx.List(blocks)
+        init = nnx.initializers.lecun_uniform()
+        self.classifier = nnx.Linear(inputs, config.classes, kernel_init=init, rngs=rngs)
+
+    def __call__(self, x):
+        batch, side = x.shape[:-1], math.isqrt(x.shape[-1] // self.channels)
+        x = x.reshape(-1, side, side, self.channels)
+        x = nnx.relu(self.stem_norm(self.stem(x)))
+        for block in self.blocks:
+            x = block(x)
+        return self.classifier(x.mean((-3, -2))).reshape(*batch, -1)
+
+
+def make_net(config: NetConfig | ResNetConfig, rngs: nnx.Rngs) -> nnx.Module:
+    """The net of a configuration with new weights."""
+    if isinstance(config, NetConfig):
+        return Net(config, rngs)
+    count = sum(config.blocks)
+    first = count - {"classifier": 0, "block": 1, "stage": config.blocks[-1]}[config.analog]
+    places = ("classifier", *(f"blocks.{number}." for number in range(first, count)))
+    return spt.nn.convert(
+        ResNet(config, rngs),
+        lambda path, _: path.startswith(places),
+        weight_range=config.weight_range,
+        reads=_reads(config),
+    )
+
+
+def _conv(inputs: int, outputs: int, size: int, stride: int, rngs: nnx.Rngs) -> nnx.Conv:
+    init = nnx.initializers.he_uniform()
+    return nnx.Conv(inputs, outputs, (size, size), stride, use_bias=False, kernel_init=init,
+                    rngs=rngs)  # fmt: skip
+
+
+def _norm(channels: int, rngs: nnx.Rngs) -> nnx.GroupNorm:
+    return nnx.GroupNorm(channels, num_groups=max(channels // 16, 1), rngs=rngs)
+
+
+def _reads(config: NetConfig | ResNetConfig) -> Any:
+    return None if config.read_path == "none" else READ_PATHS[config.read_path]()
 
 
 def max_pool(x: jax.Array) -> jax.Array:

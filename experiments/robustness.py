@@ -165,16 +165,10 @@ def check(config: Config) -> None:
 
 def label(config: Config, finished: dict[str, study.Records]) -> Any:
     """Names and units for the records; NaN where a chunk isn't finished."""
-    whole = members(config)
-    methods = list(dict.fromkeys(name.rsplit("_", 1)[0] for name in finished))
     shape = (len(config.means), len(config.stds), config.seeds, config.epochs)
     variables = {}
     for record in RECORDS:
-        values = np.full((len(methods), len(whole), config.epochs), np.nan, np.float32)
-        for name, records in finished.items():
-            method, first = name.rsplit("_", 1)
-            there = slice(int(first), int(first) + len(records[record]))
-            values[methods.index(method), there] = records[record]
+        methods, values = study.joined(finished, record, len(members(config)))
         unit, long_name = UNITS[record]
         variables[record] = (
             ("algorithm", "reference_mean", "reference_std", "seed", "epoch"),

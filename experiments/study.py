@@ -79,6 +79,23 @@ def collect(
     return finished
 
 
+def joined(
+    finished: Mapping[str, Records], name: str, members: int
+) -> tuple[list[str], np.ndarray]:
+    """A record of parts that are called method_first, with `first` their first member.
+
+    Returns:
+      The methods, and float32 of shape (methods, members, ...), NaN where a part isn't finished.
+    """
+    methods = list(dict.fromkeys(part.rsplit("_", 1)[0] for part in finished))
+    shape = next(iter(finished.values()))[name].shape[1:]
+    values = np.full((len(methods), members, *shape), np.nan, np.float32)
+    for part, records in finished.items():
+        method, first = part.rsplit("_", 1)
+        values[methods.index(method), int(first) : int(first) + len(records[name])] = records[name]
+    return methods, values
+
+
 def write(
     folder: Path,
     name: str,

@@ -16,7 +16,7 @@ import optax
 from flax import nnx
 
 import sptrack as spt
-from experiments.nets import Net, NetConfig
+from experiments.nets import NetConfig, ResNetConfig, make_net
 
 UNITS = {  # of what is recorded: unit and long name
     "test_accuracy": ("1", "test accuracy"),
@@ -37,16 +37,16 @@ class TrainConfig:
       epochs: passes over the training set.
       batch_size: examples per step.
       digital_rate: learning rate of scales and biases (and of all weights in digital SGD).
-      decay_at: share of the run after which learning rates fall.
-      digital_decay: factor by which the digital rate falls then.
+      decay_at: share of the run after which learning rates fall; several, if more than once.
+      digital_decay: factor by which the digital rate falls each time.
       analog_decay: the same for the rates on arrays.
     """
 
-    net: NetConfig
+    net: NetConfig | ResNetConfig
     epochs: int
     batch_size: int = 10
     digital_rate: float = 0.1
-    decay_at: float = 0.5
+    decay_at: float | tuple[float, ...] = 0.5
     digital_decay: float = 0.3
     analog_decay: float = 1.0
 
@@ -57,9 +57,10 @@ def steps_per_epoch(config: TrainConfig, dataset: Any) -> int:
 
 
 def falling(rate: float, factor: float, config: TrainConfig, dataset: Any) -> optax.Schedule:
-    """A rate that falls once, by `factor`, after `decay_at` of the run."""
+    """A rate that falls by `factor` after each of the shares `decay_at` of the run."""
     total = config.epochs * steps_per_epoch(config, dataset)
-    return optax.piecewise_constant_schedule(rate, {int(total * config.decay_at): factor})
+    ends = [int(total * share) for share in np.atleast_1d(config.decay_at)]
+    return optax.piecewise_constant_schedule(rate, {end: factor ** ends.count(end) for end in ends})
 
 
 def member_keys(seeds: Any, *, fast_random: bool) -> Any:
@@ -135,7 +136,7 @@ def member(
     epoch. `some_key` only has to be of the right kind: each member's own key is in its state since
     init. Reads of the test set have the same noise in every epoch.
     """
-    graph, params, rest = nnx.split(Net(config.net, nnx.Rngs(0)), nnx.Param, ...)
+    graph, params, rest = nnx.split(make_net(config.net, nnx.Rngs(0)), nnx.Param, ...)
     labels = spt.nn.labels(params)
     digital = optax.sgd(falling(config.digital_rate, config.digital_decay, config, dataset))
 
@@ -153,7 +154,7 @@ def member(
 
     def start(key, numbers):
         net_key, array_key, data_key, read_key = (jax.random.fold_in(key, n) for n in range(4))
-        net = Net(config.net, nnx.Rngs(net_key))
+        net = make_net(config.net, nnx.Rngs(net_key))
         params = nnx.as_pure(nnx.split(net, nnx.Param, ...)[1])
         drawn = {"order": _batches(data_key, config, dataset), "read_key": read_key}
         return (params, optimizer(array_key, numbers).init(params), jnp.zeros(())), drawn
@@ -171,10 +172,29 @@ def member(
         key = jax.random.fold_in(
             drawn["read_key"], steps_per_epoch(config, dataset) * config.epochs
         )
-        right = logits(params, data["test_x"], key).argmax(-1) == data["test_y"]
-        return {"test_accuracy": right.mean(), "loss_sum": loss_sum} | _array_record(opt_state)
+        accuracy = accuracy_of(
+            lambda x, key: logits(params, x, key), data, key, config.net.test_batch
+        )
+        return {"test_accuracy": accuracy, "loss_sum": loss_sum} | _array_record(opt_state)
 
     return start, step, record
+
+
+def accuracy_of(logits: Callable[..., Any], data: Any, key: Any, batch: int | None) -> Any:
+    """Share of the test set that `logits(images, key)` gets right, `batch` images at a time."""
+    x, y = data["test_x"], data["test_y"]
+    if batch is None:
+        return (logits(x, key).argmax(-1) == y).mean()
+    batch = min(batch, len(y))
+    missing = -len(y) % batch  # filled up with images of no class
+    x = jnp.pad(x, ((0, missing), (0, 0))).reshape(-1, batch, x.shape[-1])
+    labels = jnp.pad(y, (0, missing), constant_values=-1).reshape(-1, batch)
+
+    def right(part):
+        images, labels, number = part
+        return (logits(images, jax.random.fold_in(key, number)).argmax(-1) == labels).sum()
+
+    return jax.lax.map(right, (x, labels, jnp.arange(len(x)))).sum() / len(y)
 
 
 def share_counts(states: Any) -> tuple[Any, Any]:

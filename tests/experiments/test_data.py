@@ -1,18 +1,20 @@
-"""IDX files made here in the true format, every way they can be wrong, and the places looked at."""
+"""Files made here in the true formats, every way they can be wrong, and the places looked at."""
 
 import functools
 import gzip
 import hashlib
 import http.server
+import io
 import os
 import struct
 import sys
+import tarfile
 import threading
 
 import numpy as np
 import pytest
 
-from experiments import data
+from experiments import cifar, data
 
 try:
     import pooch
@@ -211,27 +213,40 @@ def test_an_unknown_name_lists_the_known_ones():
 
 
 @pytest.fixture
-def mirror(tmp_path, monkeypatch):
+def serve(monkeypatch):
+    """serve(name, folder): the folder as the mirror of a set; gives the log of requests."""
+    servers = []
+
+    def start(name, folder):
+        requests = []
+
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def log_message(self, format, *args):
+                requests.append(self.path)
+
+        handler = functools.partial(Handler, directory=folder)
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        servers.append((server, thread))
+        monkeypatch.setitem(data._MIRRORS, name, f"http://127.0.0.1:{server.server_port}/")
+        return requests
+
+    yield start
+    for server, thread in servers:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch, serve):
     """A local host with the four files of the small set, and its log of requests."""
     folder = tmp_path / "mirror"
     write_set(folder, ".gz")
     sums = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
-    requests = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, format, *args):
-            requests.append(self.path)
-
-    handler = functools.partial(Handler, directory=folder)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    monkeypatch.setitem(data._MIRRORS, "mnist", f"http://127.0.0.1:{server.server_port}/")
-    monkeypatch.setitem(data._SHA256, "mnist", sums)
-    yield requests
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    monkeypatch.setitem(data._HASHES, "mnist", sums)
+    return serve("mnist", folder)
 
 
 @needs_pooch
@@ -245,8 +260,8 @@ def test_a_download_is_kept_and_read_without_network_later(mirror):
 
 @needs_pooch
 def test_a_download_with_another_hash_is_refused(mirror, monkeypatch):
-    wrong = data._SHA256["mnist"] | {f"{LABELS}.gz": "0" * 64}
-    monkeypatch.setitem(data._SHA256, "mnist", wrong)
+    wrong = data._HASHES["mnist"] | {f"{LABELS}.gz": "0" * 64}
+    monkeypatch.setitem(data._HASHES, "mnist", wrong)
     with pytest.raises(ValueError, match=r"is not the published data.*hash"):
         data.load("mnist")
 
@@ -266,6 +281,157 @@ def test_a_missing_package_names_the_extra(monkeypatch, module, name):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=r"sptrack\[experiments\]"):
         data.load(name)
+
+
+# CIFAR-100
+
+
+def cifar_bytes(count, seed=0):
+    """Records as published: coarse label, fine label, 1024 bytes of red, of green, of blue."""
+    random = np.random.default_rng(seed)
+    labels = np.stack([np.arange(count) % 20, (7 * np.arange(count)) % 100], axis=1)
+    pixels = random.integers(0, 256, (count, 3072))
+    return np.concatenate([labels, pixels], axis=1).astype(np.uint8).tobytes()
+
+
+def cifar_archive(files):
+    """A tar.gz with the folder of the published one."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(f"cifar-100-binary/{name}")
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def cifar_files(monkeypatch):
+    """12 records for training and 5 for the test, the archive of them, and its MD5 in place."""
+    files = {"train.bin": cifar_bytes(12), "test.bin": cifar_bytes(5, seed=1)}
+    archive = cifar_archive({"fine_label_names.txt": b"apple\n"} | files)
+    monkeypatch.setattr(cifar, "FILES", {"train.bin": 12, "test.bin": 5})
+    md5 = hashlib.md5(archive, usedforsecurity=False).hexdigest()
+    monkeypatch.setattr(cifar, "MD5", md5)
+    monkeypatch.setitem(data._HASHES, "cifar100", {cifar.ARCHIVE: f"md5:{md5}"})
+    return files | {cifar.ARCHIVE: archive}
+
+
+def put(folder, files, *names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(files[name])
+
+
+@pytest.mark.parametrize("names", [(cifar.ARCHIVE,), ("train.bin", "test.bin")])
+def test_cifar_is_read_pixel_by_pixel(tmp_path, cifar_files, names):
+    put(tmp_path / "cifar100", cifar_files, *names)
+    loaded = data.load("cifar100", tmp_path)
+    assert loaded.name == "cifar100"
+    assert [a.dtype for a in loaded[:4]] == [np.float32, np.int32, np.float32, np.int32]
+    assert loaded.train_labels.tolist() == [7 * n % 100 for n in range(12)]  # fine, not coarse
+    assert loaded.test_images.shape == (5, 3072)
+    images = loaded.train_images.reshape(12, 32, 32, 3)
+    for number, row, column, colour in ((0, 0, 0, 0), (3, 2, 31, 1), (11, 31, 5, 2)):
+        byte = cifar_files["train.bin"][3074 * number + 2 + 1024 * colour + 32 * row + column]
+        assert images[number, row, column, colour] == np.float32(byte) / np.float32(255)
+
+
+def with_byte(content, at, value):
+    return content[:at] + bytes([value]) + content[at + 1 :]
+
+
+CIFAR_DAMAGE = {
+    "cut off": (lambda c: c[:-1], r"train.bin is cut off.*3074 bytes, found 36887 bytes, 12.00"),
+    "empty": (lambda c: b"", "found 0 bytes"),
+    "a record too few": (lambda c: c[:-3074], "expected 12 records, found 11"),
+    "a record too many": (lambda c: c + c[:3074], "expected 12 records, found 13"),
+    "a web page": (lambda c: b"<html>404</html>", "another format.*found 16 bytes"),
+    "a coarse label": (
+        lambda c: with_byte(c, 3074 * 4, 20),
+        "coarse label 20 in record 4.*0 to 19",
+    ),
+    "a fine label": (
+        lambda c: with_byte(c, 3074 * 5 + 1, 100),
+        "fine label 100 in record 5.*to 99",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CIFAR_DAMAGE)
+def test_cifar_refuses_damage_and_names_the_file(tmp_path, cifar_files, case):
+    damage, message = CIFAR_DAMAGE[case]
+    put(tmp_path / "cifar100", cifar_files, "test.bin")
+    path = tmp_path / "cifar100" / "train.bin"
+    path.write_bytes(damage(cifar_files["train.bin"]))
+    with pytest.raises(ValueError, match=message) as caught:
+        data.load("cifar100", tmp_path)
+    assert str(path) in str(caught.value) and "Replace the file" in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", [lambda c: c[:-20], lambda c: with_byte(c, 4, c[4] ^ 1)])
+def test_a_cifar_archive_with_another_hash_is_refused(tmp_path, cifar_files, damage):
+    path = tmp_path / "cifar100" / cifar.ARCHIVE
+    path.parent.mkdir()
+    content = damage(cifar_files[cifar.ARCHIVE])
+    path.write_bytes(content)
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    with pytest.raises(ValueError, match=f"MD5 is {found}, expected {cifar.MD5}") as caught:
+        data.load("cifar100", tmp_path)
+    assert str(path) in str(caught.value) and "Replace the file" in str(caught.value)
+
+
+def test_one_missing_cifar_file_is_named(tmp_path, cifar_files):
+    put(tmp_path / "cifar100", cifar_files, "test.bin")
+    with pytest.raises(FileNotFoundError, match=f"neither train.bin nor {cifar.ARCHIVE}"):
+        data.load("cifar100", tmp_path)
+    put(tmp_path / "cifar100", cifar_files, cifar.ARCHIVE)
+    assert len(data.load("cifar100", tmp_path).train_labels) == 12
+
+
+def test_without_cifar_the_message_says_what_to_put_where(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing was downloaded") as caught:
+        data.load("cifar100", tmp_path)
+    for words in (cifar.ARCHIVE, "train.bin and test.bin", "DIR/cifar100", "published at"):
+        assert words in str(caught.value)
+
+
+@needs_pooch
+def test_a_download_of_cifar_is_checked_and_kept(tmp_path, monkeypatch, cifar_files, serve):
+    put(tmp_path / "mirror", cifar_files, cifar.ARCHIVE)
+    requests = serve("cifar100", tmp_path / "mirror")
+    first = data.load("cifar100")
+    np.testing.assert_array_equal(first.train_labels, data.load("cifar100").train_labels)
+    assert requests == [f"/{cifar.ARCHIVE}"]
+    (tmp_path / "cache" / "sptrack" / "cifar100" / cifar.ARCHIVE).unlink()
+    monkeypatch.setitem(data._HASHES, "cifar100", {cifar.ARCHIVE: "md5:" + "0" * 32})
+    with pytest.raises(ValueError, match=r"is not the published data.*hash"):
+        data.load("cifar100")
+
+
+# parts of a set
+
+
+def test_smaller_images_are_means_of_blocks():
+    images = np.random.default_rng(0).random((3, 6 * 6 * 2)).astype(np.float32)
+    labels = np.arange(3, dtype=np.int32)
+    small = data.shrunk(data.Dataset(images, labels, images[:1], labels[:1], "noise"), 3, 2)
+    square, found = images.reshape(3, 6, 6, 2), small.train_images.reshape(3, 3, 3, 2)
+    np.testing.assert_allclose(found[1, 2, 0, 1], square[1, 4:6, 0:2, 1].mean(), rtol=1e-6)
+    assert small.test_images.shape == (1, 18)
+    for side in (0, 4, 12):
+        with pytest.raises(ValueError, match=f"6 x 6 can't be averaged to a side of {side}"):
+            data.shrunk(data.Dataset(images, labels, images[:1], labels[:1], "noise"), side, 2)
+
+
+def test_a_part_is_the_first_images_of_both_splits():
+    images, labels = np.arange(20.0).reshape(10, 2), np.arange(10)
+    some = data.part(data.Dataset(images, labels, images[:4], labels[:4], "numbers"), 0.5)
+    np.testing.assert_array_equal(some.train_images, images[:5])
+    assert some.train_labels.tolist() == [0, 1, 2, 3, 4] and some.test_labels.tolist() == [0, 1]
+    for fraction in (0, 1.1, float("nan")):
+        with pytest.raises(ValueError, match=r"fraction must be in \(0, 1\]"):
+            data.part(some, fraction)
 
 
 # real data
@@ -300,7 +466,9 @@ def test_digits_split_is_fixed_disjoint_and_stratified():
     ],
 )
 def test_the_real_files(name, counts):
-    if not REAL_ROOT or not any(data._has_any(place) for place in data._places(name, REAL_ROOT)):
+    if not REAL_ROOT or not any(
+        data._has_any(name, place) for place in data._places(name, REAL_ROOT)
+    ):
         pytest.skip(f"SPTRACK_DATA_DIR holds no {name}")
     loaded = data.load(name, REAL_ROOT)
     assert loaded.train_images.shape == (60000, 784) and loaded.test_images.shape == (10000, 784)

@@ -9,7 +9,7 @@ import pytest
 import sptrack as spt
 from experiments.data import Dataset
 from experiments.nets import NetConfig
-from experiments.training import TrainConfig, train_population
+from experiments.training import TrainConfig, accuracy_of, falling, train_population
 
 SPEC = spt.presets.reram_array_om(reference_mean=0.4, reference_std=0.4)
 
@@ -83,3 +83,18 @@ def test_pulses_and_tracking_error_are_recorded(blobs, key):
     # Symmetric points are off by 0.4 +- 0.4, so a reference at zero has an RMS error near 0.57
     # and any error recorded must be a positive number of that order.
     assert ((records["sp_rms_error"] > 0.01) & (records["sp_rms_error"] < 2)).all()
+
+
+def test_a_rate_falls_after_every_share():
+    config = TrainConfig(NetConfig((4, 3), "tanh"), epochs=2, batch_size=5, decay_at=(0.25, 0.5))
+    data = Dataset(np.zeros((100, 4)), np.zeros(100), np.zeros((1, 4)), np.zeros(1), "zeros")
+    rate = falling(8.0, 0.5, config, data)  # 40 steps
+    assert [float(rate(t)) for t in (9, 11, 19, 21, 39)] == [8, 4, 4, 2, 2]
+
+
+@pytest.mark.parametrize("batch", [None, 7, 10, 64])
+def test_batches_of_the_test_set_count_every_image_once(batch, key):
+    """Beside the share over the whole set in NumPy; 7 and 64 don't divide its 30 images."""
+    x, y = np.random.default_rng(0).normal(size=(30, 4)), np.arange(30) % 4
+    found = accuracy_of(lambda x, key: x, {"test_x": x, "test_y": y}, key, batch)
+    assert float(found) == pytest.approx((x.argmax(1) == y).mean())
