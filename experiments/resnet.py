@@ -19,9 +19,11 @@ on ImageNet; images keep their 32 x 32 pixels, while the script enlarges them to
 not flipped; normalization is by groups of channels instead of by batches; reads are exact. Every
 step reads `reads_per_transfer` columns, by default all: the peer's default, a transfer per image
 and position of a convolution, reads more than once as many, but one column per step would take 12
-epochs to see the 4608 columns of a convolution once. Of Table 4 are batch, p and gamma. Its rates
-belong to another program's units: those here are found by a search (`RATES`), and the digital rate
-is the same for all methods.
+epochs to see the 4608 columns of a convolution once. Of Table 4 are batch, p and gamma.
+Its rates belong to another program's units. `RATES` are for each method the best of the same 6
+(learning rates 0.1, 1 and 10, transfer rates 0.01 and 0.1) by the loss after 8 epochs of digits at
+4 x 4 pixels, width 4, batch 32, offsets 0.4 +- 0.4, one seed that is not used here; nothing was
+tried on CIFAR-100. The digital rate is the same for all methods.
 """
 
 import csv
@@ -52,9 +54,9 @@ SCHEDULES = {  # epochs, shares of them after which rates fall, factor
     "script": (100, (0.3, 0.6, 0.9), 0.85),
 }
 RATES: dict[str, dict[str, Any]] = {
-    "ttv2": {"learning_rate": 1.0, "transfer_rate": 0.1},
-    "agad": {"learning_rate": 1.0, "transfer_rate": 0.1, "chop_prob": 0.1},
-    "erider": {"learning_rate": 1.0, "transfer_rate": 0.1, "chop_prob": 0.05, "gamma": 0.1},
+    "ttv2": {"learning_rate": 10.0, "transfer_rate": 0.1},
+    "agad": {"learning_rate": 10.0, "transfer_rate": 0.1, "chop_prob": 0.1},
+    "erider": {"learning_rate": 0.1, "transfer_rate": 0.1, "chop_prob": 0.05, "gamma": 0.1},
 }
 RECORDS = robustness.RECORDS
 
