@@ -17,9 +17,10 @@ classifier alone). The falls come after the same shares of a run of another leng
 Not as in the paper: weights start at random, while the script starts from weights that were trained
 on ImageNet; images keep their 32 x 32 pixels, while the script enlarges them to 224 x 224, and are
 not flipped; normalization is by groups of channels instead of by batches; reads are exact. Every
-step reads `reads_per_transfer` columns, by default all: the peer's default, a transfer per image
-and position of a convolution, reads more than once as many, but one column per step would take 12
-epochs to see the 4608 columns of a convolution once. Of Table 4 are batch, p and gamma.
+step reads `reads_per_transfer` columns, by default all. The paper doesn't say how many it reads;
+by the defaults of its simulator, a read per image and position of a convolution, 128 x 7 x 7 = 6272
+per step, which is more than the 4608 columns there are. One per step would see them once in 12
+epochs. Of Table 4 are batch, p and gamma.
 Its rates belong to another program's units. `RATES` are for each method the best of the same 6
 (learning rates 0.1, 1 and 10, transfer rates 0.01 and 0.1) by the loss after 8 epochs of digits at
 4 x 4 pixels, width 4, batch 32, offsets 0.4 +- 0.4, one seed that is not used here; nothing was

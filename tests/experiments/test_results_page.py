@@ -46,3 +46,16 @@ def test_the_page_tells_where_training_after_zero_shifting_differs_from_the_auth
     assert rows[-1]["method"] == "erider"
     worse = [r["calibration"] for r in rows[:-1] if float(r["train_loss"]) > level]
     assert f"above E-RIDER's after N = {', '.join(worse)} pulses" in results_page.page()
+
+
+def test_losses_of_the_resnet_are_compared_point_by_point():
+    """The authors' six losses, read by eye: E-RIDER's is the lowest, AGAD's the next in five."""
+    cells = [("0.4", "0.05"), ("0.2", "0.4")]
+    losses = {"erider": ("0.5", "0.3"), "agad": ("0.4", "0.6")}
+    by = {(m, *c): {"train_loss": x} for m in losses for c, x in zip(cells, losses[m], strict=True)}
+    assert results_page.lower(by, cells, "erider", "agad") == (
+        "The loss of E-RIDER is below that of AGAD at 1 of 2 points (authors: 6 of 6), "
+        "differences from -0.300 to +0.100."
+    )
+    by |= {("ttv2", *cell): {"train_loss": "1"} for cell in cells}
+    assert "at 2 of 2 points (authors: 5 of 6)" in results_page.lower(by, cells, "agad", "ttv2")
