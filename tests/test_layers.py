@@ -13,7 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FILES = [*MODULES, *sorted(ROOT.glob("experiments/**/*.py"))]
 
 LAYERS = (
-    ("_typing", "_random", "_csv", "_files", "_digest", "_progress", "random"),
+    ("_typing", "_random", "_csv", "_files", "_digest", "_progress", "random", "estimators"),
     ("devices",),
     ("pulses", "periphery"),
     ("inference", "calibration", "theory", "costs"),

@@ -10,6 +10,7 @@ from sptrack.pulses.coincidence import (
 )
 from sptrack.pulses.factors import Factors, contract, is_factors, unscaled
 from sptrack.pulses.read_train import pulse_and_read
+from sptrack.pulses.scored import Draw, draw_coincidences, draw_rounding
 from sptrack.pulses.shown import has_write_noise, show, show_written, shows_hidden
 from sptrack.pulses.tally import Tally, apply_counted, moved_pulses, tally_of
 from sptrack.pulses.train import (
@@ -29,6 +30,7 @@ from sptrack.pulses.update import (
 )
 
 __all__ = [
+    "Draw",
     "Factors",
     "Lines",
     "PulseTrain",
@@ -44,6 +46,8 @@ __all__ = [
     "count_coincidences",
     "counted_coincidence_update",
     "counted_update",
+    "draw_coincidences",
+    "draw_rounding",
     "expected_coincidences",
     "has_write_noise",
     "is_factors",

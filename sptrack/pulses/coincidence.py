@@ -10,6 +10,7 @@ on one line are dependent; bits of different lines and slots are independent; ea
 floor(2^32 p) / 2^32. BL is bounded by a static number, and there is no rejection.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from sptrack.devices.compound import cell_shape
 from sptrack.devices.device import is_continuous
 from sptrack.pulses.apply import check_method, check_weight
 from sptrack.pulses.factors import Factors, contract
+from sptrack.pulses.straight_through import check_gradient, straight_through
 from sptrack.pulses.tally import Tally, apply_counted, tally_of
 from sptrack.pulses.train import (
     DEFAULT_TRAIN,
@@ -77,6 +79,7 @@ def coincidence_update(
     *,
     train: PulseTrain = DEFAULT_TRAIN,
     method: str = "exact",
+    gradient: str = "pathwise",
 ) -> Array:
     """Descends by the rank-1 updates of one or several samples, sent as pulse trains.
 
@@ -99,7 +102,9 @@ def coincidence_update(
 
     Gradients: method "mean" with kind "stochastic" is differentiable in w, x, d, the learning rate
     and the device: the exact gradient of what it computes, samples one after the other and each in
-    first order; zero through what a saturated line loses. Otherwise none reaches x and d.
+    first order; zero through what a saturated line loses. Otherwise none reaches x and d, unless
+    `gradient="straight_through"`, which takes that of "mean" around the sampled pulses: biased as
+    that of `spt.analog_update`. Unbiased ones: `spt.pulses.draw_coincidences`.
 
     Args:
       key: a JAX random key. Sample s uses `fold_in(key, s)`, so that a batch is the loop of its
@@ -114,13 +119,15 @@ def coincidence_update(
       train: the settings.
       method: "exact", "aggregate" or "mean": how the coincidences of a sample, at most BL of them,
         change a cell (`spt.apply_pulses`); "mean" takes their expected numbers.
+      gradient: "pathwise", that of what is computed, or "straight_through".
 
     Returns:
       The new hidden weights, inside the device's bounds.
 
     Raises:
       TypeError: if `w`, `x` or `d` is not floating or `key` no key.
-      ValueError: if the shapes don't fit or `method` is unknown.
+      ValueError: if the shapes don't fit, `method` or `gradient` is unknown, or trains that aren't
+        stochastic are asked for a straight-through gradient.
 
     Example:
       >>> import jax, jax.numpy as jnp, sptrack as spt
@@ -130,9 +137,23 @@ def coincidence_update(
       [[-0.1]
        [ 0.1]]
     """
-    return counted_coincidence_update(
-        key, device, w, x, d, learning_rate, train=train, method=method
-    ).weight
+
+    def change(device, w, x, d, learning_rate, *, key=key, method=method):
+        return counted_coincidence_update(
+            key, device, w, x, d, learning_rate, train=train, method=method
+        ).weight
+
+    check_gradient(gradient)
+    if gradient == "pathwise":
+        return change(device, w, x, d, learning_rate)
+    check_train(train)
+    if train.kind != "stochastic":
+        raise ValueError(
+            f"a train of kind {train.kind!r} has no smooth mean to take a straight-through "
+            "gradient of; use kind 'stochastic'."
+        )
+    mean = functools.partial(change, key=jax.random.clone(as_key(key)), method="mean")
+    return straight_through(change, mean, device, w, x, d, learning_rate)
 
 
 def counted_coincidence_update(
@@ -233,8 +254,8 @@ def count_coincidences(key: Key, train: PulseTrain, lines: Lines) -> Array:
     sent = round_lines(key, train, lines)
     p_x, p_d = jnp.abs(sent.x), jnp.abs(sent.d)
     if train.kind == "stochastic":
-        x_words = _line_words(key, "x pulses", p_x, sent.length, train.max_length)
-        d_words = _line_words(key, "d pulses", p_d, sent.length, train.max_length)
+        x_words = line_words(key, "x pulses", p_x, sent.length, train.max_length)
+        d_words = line_words(key, "d pulses", p_d, sent.length, train.max_length)
         both = x_words[:, :, None] & d_words[:, None, :]
         counts = jnp.sum(jax.lax.population_count(both), axis=0, dtype=jnp.uint32)
     elif train.kind == "mean_count":
@@ -287,7 +308,7 @@ def _samples(key: Key, w: Any, x: Array, d: Array) -> tuple[Array, Array, Key]:
     return x.reshape(-1, inputs).astype(dtype), d.astype(dtype), keys
 
 
-def _line_words(key: Key, purpose: str, p: Array, length: Array, capacity: int) -> Array:
+def line_words(key: Key, purpose: str, p: Array, length: Array, capacity: int) -> Array:
     """The bits of all lines' slots, packed: uint32 of shape (words, lines); 0 beyond `length`."""
     words = -(-capacity // _WORD)
     threshold = (jnp.where(p < 1, p, 0) * 2.0**_WORD).astype(jnp.uint32)

@@ -1,5 +1,6 @@
 """The analog update: a wanted increment becomes pulses, and pulses change the weight (eq. 2)."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from sptrack.pulses.apply import (
     check_weight,
     mean_update,
 )
+from sptrack.pulses.straight_through import check_gradient, straight_through
 from sptrack.pulses.tally import Tally, apply_counted, moved_pulses, tally_of
 
 _MOST_PULSES = 2**30  # what fits a 32-bit count; an increment beyond saturates here
@@ -58,7 +60,15 @@ def round_to_pulses(key: Key, dw: Array, dw_min: Array) -> Array:
     return jnp.clip(size, -_MOST_PULSES, _MOST_PULSES).astype(jnp.int32)
 
 
-def analog_update(key: Key, device: Any, w: Array, dw: Array, *, method: str = "exact") -> Array:
+def analog_update(
+    key: Key,
+    device: Any,
+    w: Array,
+    dw: Array,
+    *,
+    method: str = "exact",
+    gradient: str = "pathwise",
+) -> Array:
     """Changes the hidden weights by `dw` as the device lets it: eqs. (2), (5) of arXiv 2602.21321.
 
         w <- w + dw F(w) - |dw| G(w) + b,    E[b] = 0
@@ -68,7 +78,12 @@ def analog_update(key: Key, device: Any, w: Array, dw: Array, *, method: str = "
     exactly, by any method. A NaN in dw makes its cell NaN.
 
     Gradients: "mean" is differentiable in w, dw and the device, and its gradient is that of the
-    formula. Through "exact" and "aggregate" no gradient reaches dw, because rounding has none.
+    formula. Through "exact" and "aggregate" no gradient reaches dw, because rounding has none,
+    unless `gradient="straight_through"`: then the value is that of the method, and derivatives are
+    those of "mean" at the same w and dw. Per update that is biased for a loss which curves over a
+    pulse: for a loss L of one cell and a response of one by at most dw_min/2 max|L''|, by
+    dw_min (f - 1/2) L'' for a quadratic one, f the fractional part of |dw| / dw_min. An unbiased
+    one, of larger variance: `spt.pulses.draw_rounding`.
 
     Args:
       key: a JAX random key (unused by "mean").
@@ -76,13 +91,14 @@ def analog_update(key: Key, device: Any, w: Array, dw: Array, *, method: str = "
       w: hidden weights, floating, of the device's shape (`spt.apply_pulses`).
       dw: wanted weight changes, of the cells' shape, in weight units.
       method: "exact", "aggregate" or "mean", as in `spt.apply_pulses`.
+      gradient: "pathwise", that of what is computed, or "straight_through".
 
     Returns:
       The new hidden weights, inside the device's bounds.
 
     Raises:
       TypeError: if `w` is not floating or `key` no key.
-      ValueError: if the shapes differ or `method` is unknown.
+      ValueError: if the shapes differ, or `method` or `gradient` is unknown.
 
     Example:
       >>> import jax, jax.numpy as jnp, sptrack as spt
@@ -91,7 +107,14 @@ def analog_update(key: Key, device: Any, w: Array, dw: Array, *, method: str = "
       >>> print(spt.analog_update(jax.random.key(1), device, w, dw, method="mean").round(3))
       [0.55 0.35]
     """
-    return counted_update(key, device, w, dw, method=method).weight
+
+    def change(device, w, dw, *, method=method):
+        return counted_update(key, device, w, dw, method=method).weight
+
+    check_gradient(gradient)
+    if gradient == "pathwise":
+        return change(device, w, dw)
+    return straight_through(change, functools.partial(change, method="mean"), device, w, dw)
 
 
 def counted_update(
