@@ -24,7 +24,6 @@ from sptrack._typing import Array, Key, PyTree, check_number
 from sptrack.random import standard_normal
 
 __all__ = [
-    "BASELINES",
     "Estimate",
     "bernoulli_log_prob",
     "evolution_strategies_grad",
@@ -32,7 +31,7 @@ __all__ = [
     "unroll",
 ]
 
-BASELINES = ("leave_one_out", "none")
+_BASELINES = ("leave_one_out", "none")
 
 
 class Estimate(NamedTuple):
@@ -115,8 +114,8 @@ def score_function_grad(
       True
     """
     _check_samples("score_function_grad", "num_samples", num_samples)
-    if baseline not in BASELINES:
-        raise ValueError(f"baseline must be one of {BASELINES}, got {baseline!r}.")
+    if baseline not in _BASELINES:
+        raise ValueError(f"baseline must be one of {_BASELINES}, got {baseline!r}.")
 
     def pair(key, parameters):
         found = fun(key, parameters)

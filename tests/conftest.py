@@ -1,7 +1,8 @@
 """What holds in every test: keys are used once, shapes match, warnings are errors, no display.
 
-Compiled programs are kept beside pytest's own cache: most of the time of these tests is
-compilation, and workers, subprocesses and the next run share it.
+Most of the time of these tests is compilation. So compiled programs are kept beside pytest's own
+cache, where workers, subprocesses and the next run share them, and LLVM optimizes them only in
+tests marked `optimized`; JAX_DISABLE_MOST_OPTIMIZATIONS=0 in the environment does that in all.
 """
 
 import os
@@ -13,6 +14,7 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR",
     str(pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax"),
 )
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
@@ -33,6 +35,22 @@ hypothesis.settings.register_profile(
     ],
 )
 hypothesis.settings.load_profile("sptrack")
+
+
+PLAIN = "jax_disable_most_optimizations"
+
+
+@pytest.fixture(autouse=True)
+def optimizations(request, monkeypatch):
+    """As users have them, here and in subprocesses, for tests marked `optimized`."""
+    if request.node.get_closest_marker("optimized") is None:
+        yield
+        return
+    before = getattr(jax.config, PLAIN)
+    jax.config.update(PLAIN, False)
+    monkeypatch.setenv(PLAIN.upper(), "0")
+    yield
+    jax.config.update(PLAIN, before)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What several test files share: comparisons in standard errors, and tables of specs."""
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -46,9 +45,6 @@ def same_bits(one, other):
         for a, b in zip(leaves, others, strict=True)
     )
 
-
-# `jax.jit` for programs that run for milliseconds and would compile for seconds.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 # No variation from cell to cell, no noise: what is left is what a test asks for.
 QUIET: dict[str, Any] = {

@@ -12,7 +12,7 @@ from sptrack.estimators import (
     score_function_grad,
     unroll,
 )
-from tests.support import K_SIGMA, quick_jit, same_bits
+from tests.support import K_SIGMA, same_bits
 
 
 def test_log_probabilities_are_those_of_coins(x64):
@@ -41,7 +41,7 @@ def cubic(key, point):
 
 
 def test_evolution_strategies_smooth_by_sigma(key):
-    found = quick_jit(evolution_strategies_grad(cubic, SIGMA, 40_000))(key, POINT)
+    found = jax.jit(evolution_strategies_grad(cubic, SIGMA, 40_000))(key, POINT)
     a, b = POINT["a"], POINT["b"]
     smoothed = 3 * a**2 + 3 * SIGMA**2
     expected = {"a": smoothed + jnp.array([b, 0.0]), "b": a[0]}
@@ -86,7 +86,7 @@ def test_pathwise_and_score_parts_add_up(key, x64):
         b = jax.random.bernoulli(key, x)
         return b * x + x**2, bernoulli_log_prob(b, 1, x)
 
-    found = quick_jit(score_function_grad(fun, 50_000))(key, 0.4)
+    found = jax.jit(score_function_grad(fun, 50_000))(key, 0.4)
     assert abs(found.grad - 1.6) < K_SIGMA * found.std_error
     assert found.std_error < 0.05 * 1.6
 

@@ -12,15 +12,15 @@ import pytest
 import sptrack as spt
 from sptrack.devices.cyclic_law import cyclic_law
 from tests import oracle
-from tests.support import QUIET, WithoutClosedForm, assert_same_law, quick_jit
+from tests.support import QUIET, WithoutClosedForm, assert_same_law
 
 STATIC = ("num_pulses", "scheme", "first", "average", "record_every", "method")
-zero_shift = quick_jit(spt.zero_shift, static_argnames=STATIC)
+zero_shift = jax.jit(spt.zero_shift, static_argnames=STATIC)
 one_law = jax.jit(cyclic_law)
 aggregate = functools.partial(zero_shift, method="aggregate")
 
 COUNTS = np.array([1, 2, 3, 4, 7, 20, 101, 1000])
-laws = quick_jit(jax.vmap(cyclic_law, in_axes=(None, None, 0, 0)))
+laws = jax.jit(jax.vmap(cyclic_law, in_axes=(None, None, 0, 0)))
 
 
 def weights(cells, number=41):

@@ -11,7 +11,7 @@ from jax.test_util import check_grads
 import sptrack as spt
 from sptrack.devices import combine, program, relax, reset, start_clock
 from tests import oracle
-from tests.support import QUIET, assert_mean, assert_std, quick_jit, same_bits
+from tests.support import QUIET, assert_mean, assert_std, same_bits
 
 KEY = jax.random.key(0)
 WIDE = QUIET | {"w_max": 0.9, "w_min": -0.7}
@@ -311,7 +311,7 @@ def test_a_cell_of_one_part_trains_as_the_part_alone(name, x64):
     for spec in (SOFT, ONE):
         tx, params = TRANSFORMATIONS[name](spec), jnp.zeros((3, 4))
         state = tx.init(params)
-        update = quick_jit(tx.update)
+        update = jax.jit(tx.update)
         for k in range(5):
             updates, state = update(CHANGES * (-1) ** k + params, state, params)
             params = params + updates

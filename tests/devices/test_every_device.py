@@ -16,7 +16,7 @@ import pytest
 
 import sptrack as spt
 from sptrack.devices import combine, is_compound, program
-from tests.support import QUIET, assert_mean, assert_same_law, quick_jit
+from tests.support import QUIET, assert_mean, assert_same_law
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs" / "devices.md"
 RANGE = {"w_max": 0.9, "w_min": -0.7}
@@ -82,7 +82,7 @@ METHODS = ("exact", "aggregate", "mean")
 COUNTS = np.array([1, -1, 8, -8, 40, -40])
 NO_POINT = ("constant", "ideal", "one-sided pair")  # nothing draws them to a point of their own
 everyone = pytest.mark.parametrize("name", TABLE)
-pulsed = quick_jit(spt.apply_pulses, static_argnames="method")
+pulsed = jax.jit(spt.apply_pulses, static_argnames="method")
 
 
 def start_of(device, shape):
@@ -200,7 +200,7 @@ def test_full_one_sided_pairs_are_at_their_symmetric_point():
 def test_instances_and_keys_are_vmapped(name):
     spec, shape = TABLE[name](0.3 if name in NOISY else 0.0), (3,)
 
-    @quick_jit
+    @jax.jit
     def run(key):
         device = spt.sample_device(key, spec, shape)
         counts = jnp.array([3, -2, 9])

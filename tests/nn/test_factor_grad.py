@@ -8,7 +8,6 @@ import pytest
 from flax import nnx
 
 import sptrack as spt
-from tests.support import quick_jit
 
 
 class Net(nnx.Module):
@@ -75,7 +74,7 @@ def test_contraction_is_the_ordinary_gradient(key, reads, shape):
     loss, params, labels = parts(Net(reads))
     key = None if reads is None else key
     grads = (spt.nn.value_and_factor_grad(loss, labels), jax.value_and_grad(loss))
-    results = quick_jit(lambda *args: [grad(*args) for grad in grads])(params, inputs(*shape), key)
+    results = jax.jit(lambda *args: [grad(*args) for grad in grads])(params, inputs(*shape), key)
     (value, found), (expected_value, expected) = results
     np.testing.assert_allclose(value, expected_value, rtol=1e-6)
     assert_contraction(found, expected)
@@ -106,7 +105,7 @@ def test_in_jit_vmap_and_scan():
         return jax.lax.scan(step, params, x)[0]
 
     members = jax.tree.map(lambda p: jnp.stack([p, 0.5 * p]), params)
-    together = quick_jit(jax.vmap(lambda p: run(p, grad)))(members)
+    together = jax.jit(jax.vmap(lambda p: run(p, grad)))(members)
     for i in range(2):
         alone = run(jax.tree.map(lambda p, i=i: p[i], members), jax.grad(loss))
         jax.tree.map(
@@ -182,6 +181,6 @@ def test_trains_with_pulse_trains(key):
     state = tx.init(params)
     ends = []
     for grad in (jax.grad(loss), spt.nn.factor_grad(loss, labels)):
-        step = quick_jit(lambda p, s, grad=grad: tx.update(grad(p, inputs(6, 4)), s, p)[0])
+        step = jax.jit(lambda p, s, grad=grad: tx.update(grad(p, inputs(6, 4)), s, p)[0])
         ends.append(optax.apply_updates(params, step(params, state)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), *ends)

@@ -11,7 +11,7 @@ from flax import nnx
 import sptrack as spt
 from sptrack._random import purpose_key
 from sptrack.periphery import ReadPath, ReadPaths, analog_mvm
-from tests.support import assert_mean, quick_jit, same_bits
+from tests.support import assert_mean, same_bits
 
 PATHS = spt.periphery.table_6()
 BACKWARD = dataclasses.replace(PATHS.backward, out_noise=0.2, out_scale=1.5)
@@ -42,7 +42,7 @@ def value_and_grads(layer, key, x, e):
         y = model(x) if key is None else spt.nn.seed_reads(model, key)(x)
         return jnp.sum(e * y), y
 
-    grads, y = quick_jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(params, x)
+    grads, y = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(params, x)
     return y, *grads
 
 

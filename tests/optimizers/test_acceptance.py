@@ -7,7 +7,9 @@ import optax
 import pytest
 
 import sptrack as spt
-from tests.support import quick_jit, same_bits
+from tests.support import same_bits
+
+pytestmark = pytest.mark.optimized  # bits and figures as users have them
 
 NOISY = spt.LinearResponse(dw_min=0.01, dw_min_std=0.3, center_mean=0.2, center_std=0.2)
 WRITE_NOISE = spt.presets.reram_array_om(reference_mean=0.4, reference_std=0.4)
@@ -32,7 +34,7 @@ def train(tx, steps, shape=(4, 3), record=lambda state: None):
         updates, state = tx.update(grads, state, params)
         return (optax.apply_updates(params, updates), state), record(state)
 
-    run = quick_jit(lambda xs: jax.lax.scan(step, (params, tx.init(params)), xs))
+    run = jax.jit(lambda xs: jax.lax.scan(step, (params, tx.init(params)), xs))
     (params, state), kept = run(noise)
     return params, state, kept
 
@@ -197,7 +199,7 @@ def test_acceptance_14_a_constant_on_all_reads_drops_out_of_agad(key, x64, eta):
     params = jnp.zeros((columns, 2))
     grads = jnp.asarray(np.random.default_rng(0).normal(size=(20 * columns, columns, 2)))
 
-    @quick_jit
+    @jax.jit
     def increments(offset):
         state = tx.init(params)
         shifted = state.residual.hidden + offset

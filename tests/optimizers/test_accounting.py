@@ -9,7 +9,7 @@ import pytest
 import sptrack as spt
 from sptrack.transforms.counting import Wide, wide_sum, wide_value, wide_zero
 from tests import oracle
-from tests.support import QUIET, quick_jit, same_bits
+from tests.support import QUIET, same_bits
 
 RNG = np.random.default_rng(4)
 STEPS = spt.ConstantStep(dw_min=0.01, **QUIET)  # bounds at +-0.6
@@ -204,7 +204,7 @@ def test_counters_are_right_beyond_32_bits(fast):
 def test_wide_numbers_add_like_integers_and_like_doubles():
     rng = np.random.default_rng(0)
     more = rng.integers(0, 2**32, size=(50, 7), dtype=np.uint32)
-    add = quick_jit(lambda steps: jax.lax.scan(
+    add = jax.jit(lambda steps: jax.lax.scan(
         lambda total, n: (wide_sum(total, n), None), wide_zero((7,)), steps)[0])  # fmt: skip
     np.testing.assert_array_equal(wide_value(add(more)), more.astype(np.uint64).sum(0))
     # a million additions of 0.3 to 2^24: in single precision every one of them is lost
@@ -301,8 +301,8 @@ def test_wrapped_states_and_populations_are_counted(fast):
         return tx.update({"w": GRADS[0]}, tx.init(params), params)[1]
 
     keys = jax.random.split(fast, 3)
-    together = spt.pulse_details(quick_jit(jax.vmap(run))(keys))
-    alone = spt.pulse_details(quick_jit(run)(keys[1]))
+    together = spt.pulse_details(jax.jit(jax.vmap(run))(keys))
+    alone = spt.pulse_details(jax.jit(run)(keys[1]))
     for one, other in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
         np.testing.assert_array_equal(one[1], other)
 

@@ -16,7 +16,7 @@ import optax
 import pytest
 
 import sptrack as spt
-from tests.support import K_SIGMA, quick_jit
+from tests.support import K_SIGMA
 
 TOLERANCE = {"rtol": 1e-12, "atol": 1e-12}
 
@@ -118,7 +118,7 @@ def trained(tx, seed=0, steps=STEPS):
         sent = spt.pulse_counts(state)["transfer"]
         return (params, state), {"params": params, "sent": sent, **spt.read_arrays(state)}
 
-    @quick_jit
+    @jax.jit
     def run(noise):
         begin = tx.init(params)
         return begin, jax.lax.scan(step, (params, begin), noise)[1]
@@ -261,7 +261,7 @@ def test_random_choppers_flip_with_probability_p_per_read(key, seed_of):
         _, state = tx.update(params, state, params)
         return state, state.chopper[:, 0]
 
-    signs = quick_jit(lambda s: jax.lax.scan(step, s, length=columns * passes)[1])(tx.init(params))
+    signs = jax.jit(lambda s: jax.lax.scan(step, s, length=columns * passes)[1])(tx.init(params))
     flips = np.count_nonzero(np.diff(np.asarray(signs), axis=0, prepend=1.0))
     n = columns * passes
     assert abs(flips / n - P) < K_SIGMA * math.sqrt(P * (1 - P) / n)
@@ -279,7 +279,7 @@ def test_read_noise_has_the_stated_std(key):
     def step(state, _):
         return tx.update(params, state, params)[1], None
 
-    state = quick_jit(lambda s: jax.lax.scan(step, s, length=20)[0])(tx.init(params))
+    state = jax.jit(lambda s: jax.lax.scan(step, s, length=20)[0])(tx.init(params))
     noise = np.asarray(state.demodulated)
     n = noise.size
     assert abs(noise.std() / std - 1) < K_SIGMA / math.sqrt(2 * n)
@@ -302,7 +302,7 @@ def test_periodic_choppers_flip_every_max_ceil_inverse_p_2_reads(key, share):
         return state, state.chopper[:, 0]
 
     length = 2 * (3 * period + 1)
-    signs = quick_jit(lambda s: jax.lax.scan(step, s, length=length)[1])(tx.init(params))
+    signs = jax.jit(lambda s: jax.lax.scan(step, s, length=length)[1])(tx.init(params))
     for j, sign in enumerate(np.asarray(signs).T):
         flips = np.flatnonzero(np.diff(sign, prepend=1.0))
         np.testing.assert_array_equal(flips, 2 * (period * np.arange(1, 4) - 1) + j)

@@ -21,7 +21,7 @@ import optax
 import pytest
 
 import sptrack as spt
-from tests.support import QUIET, quick_jit
+from tests.support import QUIET
 
 SPEC = spt.presets.reram_array_om(reference_mean=0.4, reference_std=0.4)
 COLUMNS = {
@@ -206,7 +206,7 @@ def test_update_compiles_once_and_scan_is_the_loop(fast, name):
     """That shapes and types of the state stay, for all, is tested above."""
     tx, params = make(name, fast), params_of()
     begin = tx.init(params)
-    update = quick_jit(tx.update)
+    update = jax.jit(tx.update)
     carry = params, begin
     for k in range(STEPS):
         updates, state = update(grads_of(params, k), carry[1], carry[0])
@@ -217,7 +217,7 @@ def test_update_compiles_once_and_scan_is_the_loop(fast, name):
         updates, state = tx.update({"w": g}, carry[1], carry[0])
         return (optax.apply_updates(carry[0], updates), state), None
 
-    scanned, _ = quick_jit(lambda carry: jax.lax.scan(step, carry, GRADS[:STEPS]))((params, begin))
+    scanned, _ = jax.jit(lambda carry: jax.lax.scan(step, carry, GRADS[:STEPS]))((params, begin))
     assert_bits(scanned, carry)
 
 
@@ -258,7 +258,7 @@ def test_compiled_populations_are_single_runs(fast, name):
     """
     keys, numbers = populations(fast, name)
     run = functools.partial(run_of, name, steps=1)
-    together, single = quick_jit(jax.vmap(run))(keys, numbers), quick_jit(run)
+    together, single = jax.jit(jax.vmap(run))(keys, numbers), jax.jit(run)
     for i in range(3):
         (alone, state), (params, arrays) = single(keys[i], member(numbers, i)), member(together, i)
         np.testing.assert_allclose(alone["w"], params["w"], rtol=0, atol=1e-5)
@@ -465,7 +465,7 @@ def test_two_optimizers_in_one_partition():
 
 
 def jitted(tx):
-    return optax.GradientTransformationExtraArgs(tx.init, quick_jit(tx.update))
+    return optax.GradientTransformationExtraArgs(tx.init, jax.jit(tx.update))
 
 
 @compiled

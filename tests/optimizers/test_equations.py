@@ -16,7 +16,7 @@ import optax
 import pytest
 
 import sptrack as spt
-from tests.support import quick_jit, same_bits
+from tests.support import same_bits
 
 STEPS = 60
 TOLERANCE = {"rtol": 1e-12, "atol": 1e-12}
@@ -87,7 +87,7 @@ def train(tx, problem):
         params = optax.apply_updates(params, updates)
         return (params, state), {"params": params, **spt.read_arrays(state)}
 
-    @quick_jit
+    @jax.jit
     def run(noise):
         begin = tx.init(start)
         return begin, jax.lax.scan(step, (start, begin), noise)[1]
@@ -348,7 +348,7 @@ def final_params(tx, steps=40):
         updates, state = tx.update(grads, state, params)
         return (optax.apply_updates(params, updates), state), None
 
-    run = quick_jit(lambda xs: jax.lax.scan(step, (params, tx.init(params)), xs)[0][0])
+    run = jax.jit(lambda xs: jax.lax.scan(step, (params, tx.init(params)), xs)[0][0])
     return run(noise)["kernel"]
 
 

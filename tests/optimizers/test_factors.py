@@ -8,7 +8,7 @@ import pytest
 
 import sptrack as spt
 from sptrack._random import leaf_keys, purpose_key
-from tests.support import NOISY_SPECS, QUIET, quick_jit, same_bits
+from tests.support import NOISY_SPECS, QUIET, same_bits
 
 RNG = np.random.default_rng(3)
 WEIGHT = jnp.asarray(RNG.normal(size=(3, 2)) * 0.1)
@@ -174,7 +174,7 @@ def test_populations_and_compiled_steps(fast):
         return params, spt.pulse_counts(state)
 
     keys, rates = jax.random.split(fast, 2), jnp.array([0.3, 0.1])
-    together = quick_jit(jax.vmap(run))(keys, rates)
+    together = jax.jit(jax.vmap(run))(keys, rates)
     for i in range(2):
         params, pulses = run(keys[i], rates[i])
         assert same_bits(pulses, jax.tree.map(lambda a, i=i: a[i], together[1]))

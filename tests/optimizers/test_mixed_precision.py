@@ -12,7 +12,7 @@ import pytest
 
 import sptrack as spt
 from sptrack.optimizers.mixed_precision import quantised
-from tests.support import QUIET, assert_mean, quick_jit
+from tests.support import QUIET, assert_mean
 
 RNG = np.random.default_rng(8)
 STEPS = 40
@@ -41,7 +41,7 @@ def follow(tx, grads=gradients):
         carry = optax.apply_updates(params, updates), state
         return carry, carry
 
-    @quick_jit
+    @jax.jit
     def run(noise):
         begin = tx.init(start)
         return begin, jax.lax.scan(step, (start, begin), noise)[1]
@@ -180,7 +180,7 @@ def test_a_mapping_centred_at_symmetric_points_makes_zero_symmetric(fast):
     cells = spt.presets.reram_array_om(reference_mean=0.4, reference_std=0.2, write_noise_std=0.0)
     tx = spt.mixed_precision(0.1, weight_spec=cells, reference="true", scale=0.3, key=fast)
     params = {"w": jnp.zeros((20, 20))}
-    state = quick_jit(tx.init)(params)
+    state = jax.jit(tx.init)(params)
     effective = spt.eval_params(state, params)["w"]
     points = spt.optimizers.residual_symmetric_points(state)["w"]
     low, high = spt.bounds(state.weight.device["w"])
@@ -200,7 +200,7 @@ def test_factors_are_multiplied_out(fast):
     tx = spt.mixed_precision(
         1.0, optimizer=optax.adam(0.1), weight_spec=CELLS, key=fast, method="exact"
     )
-    state, update = tx.init(params), quick_jit(tx.update)
+    state, update = tx.init(params), jax.jit(tx.update)
     ends = [
         update(gradient, state, params)[1].weight.hidden
         for gradient in (factors, spt.pulses.contract(factors))

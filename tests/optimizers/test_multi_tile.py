@@ -13,7 +13,7 @@ import optax
 import pytest
 
 import sptrack as spt
-from tests.support import quick_jit, same_bits
+from tests.support import same_bits
 
 RNG = np.random.default_rng(9)
 IDEAL = {"residual_spec": spt.IdealStep(), "weight_spec": spt.IdealStep()}
@@ -44,7 +44,7 @@ def follow(tx, grads=quadratic, steps=60):
         carry = optax.apply_updates(params, updates), state
         return carry, carry
 
-    @quick_jit
+    @jax.jit
     def run(noise):
         begin = tx.init(start)
         return begin, jax.lax.scan(step, (start, begin), noise)[1]

@@ -20,7 +20,7 @@ import pytest
 
 import sptrack as spt
 from sptrack.optimizers import digital_buffer
-from tests.support import QUIET, quick_jit, same_bits
+from tests.support import QUIET, same_bits
 
 TOLERANCE = {"rtol": 1e-12, "atol": 1e-12}
 DW = 2.0**-6  # dw_min of P; that of W is half of it
@@ -131,7 +131,7 @@ def states_of(tx):
         return state, state._replace(key=None)
 
     begin = tx.init(params)
-    _, after = quick_jit(lambda s: jax.lax.scan(step, s, grads))(begin)
+    _, after = jax.jit(lambda s: jax.lax.scan(step, s, grads))(begin)
     after = jax.tree.map(np.asarray, after)
     return [begin, *(jax.tree.map(lambda x, t=t: x[t], after) for t in range(STEPS))]
 
@@ -374,7 +374,7 @@ def test_tiki_taka_is_residual_learning_on_whole_matrices(key):
     ends = []
     for factory in (spt.tiki_taka, spt.residual_learning):
         tx = factory(0.2, reference=0.1, key=key, **rates)
-        update, state = quick_jit(tx.update), tx.init(params)
+        update, state = jax.jit(tx.update), tx.init(params)
         new = params
         for _ in range(4):
             updates, state = update(grads, state, new)

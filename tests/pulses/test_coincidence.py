@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 import sptrack as spt
-from tests.support import K_SIGMA, assert_mean, quick_jit
+from tests.support import K_SIGMA, assert_mean
 
 DW = 0.01
 N = 40_000
@@ -24,7 +24,7 @@ def lines_of(length, x, d):
     return spt.pulses.Lines(jnp.array(length), jnp.asarray(x), jnp.asarray(d))
 
 
-@functools.partial(quick_jit, static_argnums=1)
+@functools.partial(jax.jit, static_argnums=1)
 def counted(seed, train, lines):
     """Coincidences in N independent trains, made positive."""
     keys = jax.random.split(spt.random.fast_key(seed), N)
@@ -106,7 +106,7 @@ def test_slots_of_different_words_and_lines_are_independent():
         return spt.pulses.coincidence._line_words(key, "x pulses", p, slots, 96)
 
     keys = jax.random.split(spt.random.fast_key(21), N)
-    ones = jax.lax.population_count(quick_jit(jax.vmap(words))(keys)).reshape(N, 6)
+    ones = jax.lax.population_count(jax.jit(jax.vmap(words))(keys)).reshape(N, 6)
     correlations = np.corrcoef(np.asarray(ones, float).T)[np.triu_indices(6, 1)]
     assert np.abs(correlations).max() < K_SIGMA / np.sqrt(N)
     assert_mean(ones, 32 * 0.3)

@@ -17,12 +17,11 @@ from tests.support import (
     QUIET,
     assert_mean,
     assert_same_law,
-    quick_jit,
     same_bits,
 )
 
 STATIC = ("train", "method", "count_moved")
-update = quick_jit(spt.pulses.counted_coincidence_update, static_argnames=STATIC)
+update = jax.jit(spt.pulses.counted_coincidence_update, static_argnames=STATIC)
 DW = 0.01
 WIDE = spt.ConstantStep(dw_min=DW, **{**QUIET, "w_max": 100.0, "w_min": -100.0})
 SEQUENCE, MERGED = spt.PulseTrain(), spt.PulseTrain(merged=True)
@@ -48,7 +47,7 @@ def population(spec, train, lr=0.05, method="aggregate", seed=2, number=20_000):
     keys = jax.random.split(spt.random.fast_key(seed), number)
     device = device_of(spec)
     run = functools.partial(spt.pulses.counted_coincidence_update, train=train, method=method)
-    return quick_jit(jax.vmap(run, (0, *[None] * 5)))(keys, device, START, X, D, lr)
+    return jax.jit(jax.vmap(run, (0, *[None] * 5)))(keys, device, START, X, D, lr)
 
 
 @pytest.mark.parametrize("lr", [0.004, 0.05])
@@ -123,7 +122,7 @@ def test_vmap_is_the_loop(train):
         spt.pulses.counted_coincidence_update, train=train, method="aggregate", count_moved=True
     )
     given = keys, devices, w, x, d, lr
-    together, single = quick_jit(jax.vmap(run))(*given), quick_jit(run)
+    together, single = jax.jit(jax.vmap(run))(*given), jax.jit(run)
     for i in range(3):
         one, other = (jax.tree.map(lambda a, i=i: a[i], tree) for tree in (given, together))
         alone = single(*one)
@@ -153,8 +152,7 @@ def test_merging_errs_by_the_order_of_up_and_down_pulses():
 
     keys = jax.random.split(spt.random.fast_key(12), number)
     sequence, merged = (
-        quick_jit(jax.vmap(functools.partial(run, train=train)))(keys)
-        for train in (SEQUENCE, MERGED)
+        jax.jit(jax.vmap(functools.partial(run, train=train)))(keys) for train in (SEQUENCE, MERGED)
     )
     gap, pairs = np.asarray(merged.weight - sequence.weight), np.asarray(merged.up * merged.down)
     assert np.all(np.abs(gap) <= 2 * DW**2 * pairs + 3e-7)
@@ -182,7 +180,7 @@ def test_edge_probabilities_never_hang(kind):
         )
 
     keys = jax.random.split(spt.random.fast_key(4), len(pairs))
-    result = quick_jit(jax.vmap(run))(keys, *pairs.T)
+    result = jax.jit(jax.vmap(run))(keys, *pairs.T)
     assert time.monotonic() - begin < 60
     x, d = pairs.T
     nan = np.stack([np.isnan(d), np.zeros(len(x), bool), np.isnan(x * d), np.isnan(x)], axis=1)
@@ -273,7 +271,7 @@ def test_the_mean_is_differentiable(x64, fast, managed, train):
         )
         return jnp.sum(moved * a)
 
-    gradient = quick_jit(jax.grad(value, argnums=(0, 1, 2)))(x, d, 0.05)
+    gradient = jax.jit(jax.grad(value, argnums=(0, 1, 2)))(x, d, 0.05)
     np.testing.assert_allclose(gradient[0], -0.05 * d @ a.T, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(gradient[1], -0.05 * x @ a, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(gradient[2], -np.sum((x.T @ d) * a), rtol=1e-9)

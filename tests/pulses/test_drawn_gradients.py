@@ -17,7 +17,7 @@ from jax.test_util import check_grads
 
 import sptrack as spt
 from sptrack.estimators import score_function_grad
-from tests.support import K_SIGMA, quick_jit, same_bits
+from tests.support import K_SIGMA, same_bits
 
 DW_MIN = 0.1
 W = np.array([[0.1], [-0.3]])
@@ -104,7 +104,7 @@ def scored_rounding(key, dw, *, score=True):
 def sampled(fun, key, at, number):
     """Mean and standard error of jax.grad over keys."""
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(number))
-    grads = quick_jit(jax.vmap(jax.grad(fun, argnums=1), (0, None)))(keys, at)
+    grads = jax.jit(jax.vmap(jax.grad(fun, argnums=1), (0, None)))(keys, at)
     error = grads.std(0, ddof=1) / np.sqrt(number)
     return spt.estimators.Estimate(None, grads.mean(0), error)
 
@@ -115,9 +115,9 @@ def test_scored_rounding_is_the_rounding(key):
     assert same_bits(draw.counts, spt.pulses.round_to_pulses(key, dw, jnp.asarray(0.1)))
 
 
-@pytest.mark.parametrize("baseline", spt.estimators.BASELINES)
+@pytest.mark.parametrize("baseline", ("leave_one_out", "none"))
 def test_score_function_through_rounding(key, x64, baseline):
-    estimate = quick_jit(score_function_grad(scored_rounding, 100_000, baseline=baseline))
+    estimate = jax.jit(score_function_grad(scored_rounding, 100_000, baseline=baseline))
     found = estimate(key, jnp.asarray(DW))
     exact = central(expected_loss, DW)
     assert_unbiased(found, exact)
@@ -127,7 +127,7 @@ def test_score_function_through_rounding(key, x64, baseline):
 def test_without_the_score_it_is_wrong(key, x64):
     """The negative control: what is left is zero, with a standard error of zero."""
     without = functools.partial(scored_rounding, score=False)
-    found = quick_jit(score_function_grad(without, 100))(key, jnp.asarray(DW))
+    found = jax.jit(score_function_grad(without, 100))(key, jnp.asarray(DW))
     with pytest.raises(AssertionError):
         assert_unbiased(found, central(expected_loss, DW))
 
@@ -137,7 +137,7 @@ def test_the_baseline_takes_variance_away(key, x64):
         score_function_grad(scored_rounding, 2000, baseline=name)(
             jax.random.clone(key), jnp.asarray(DW)
         ).std_error
-        for name in spt.estimators.BASELINES
+        for name in ("leave_one_out", "none")
     )
     assert np.all(one < other)
 
@@ -189,10 +189,10 @@ def test_straight_through_has_the_value_drawn_and_the_mean_s_derivative(key, x64
 
 def test_descent_on_straight_through_gradients_lowers_the_loss_of_fresh_keys(key, x64):
     dw = jnp.asarray(DW)
-    gradient = quick_jit(jax.grad(lambda dw, key: straight_rounding(key, dw)))
+    gradient = jax.jit(jax.grad(lambda dw, key: straight_rounding(key, dw)))
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(200))
     fresh = jax.vmap(jax.random.fold_in, (None, 0))(key, 1000 + jnp.arange(2000))
-    mean_loss = quick_jit(lambda dw: jax.vmap(straight_rounding, (0, None))(fresh, dw).mean())
+    mean_loss = jax.jit(lambda dw: jax.vmap(straight_rounding, (0, None))(fresh, dw).mean())
     before = mean_loss(dw)
     for k in keys:
         dw = dw - 0.002 * gradient(dw, k)
@@ -231,7 +231,7 @@ def scored_coincidences(key, x, train):
 @pytest.mark.parametrize("bl", [2, 4])
 def test_score_function_through_coincidences(key, x64, bl):
     fun = functools.partial(scored_coincidences, train=TRAINS[bl])
-    found = quick_jit(score_function_grad(fun, 100_000))(key, jnp.asarray(X))
+    found = jax.jit(score_function_grad(fun, 100_000))(key, jnp.asarray(X))
     assert_unbiased(found, central(functools.partial(expected_train_loss, bl=bl), X))
 
 

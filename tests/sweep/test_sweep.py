@@ -12,6 +12,8 @@ from tests.sweep.runs import AXES, OPTIONS, calibrate, grow
 
 xarray = pytest.importorskip("xarray")
 
+pytestmark = pytest.mark.optimized  # bits and figures as users have them
+
 
 @pytest.fixture(scope="module")
 def root():

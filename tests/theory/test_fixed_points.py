@@ -11,7 +11,7 @@ from jax.test_util import check_grads
 
 import sptrack as spt
 from sptrack import theory
-from tests.support import WithoutClosedForm, quick_jit
+from tests.support import WithoutClosedForm
 
 CELLS, STEPS = 400, 40_000
 SPEC = spt.LinearResponse(asymmetry_mean=0.3, asymmetry_std=0.1)  # w* ~ N(0.3, 0.1), F = 1 - w* w
@@ -205,7 +205,7 @@ def test_implicit_penalty_has_the_ratio_as_its_gradient(x64):
         each = theory.implicit_penalty(device, v, 0.7)
         return each.sum(), (each, 0.7 * theory.asymmetry_ratio(device, v))
 
-    slope, (each, expected) = quick_jit(jax.grad(penalties, has_aux=True))(w)
+    slope, (each, expected) = jax.jit(jax.grad(penalties, has_aux=True))(w)
     np.testing.assert_allclose(slope, expected, rtol=1e-9)
     assert each[2] == 0
     stuck = spt.sample_device(jax.random.key(0), spt.SoftBounds(corrupt_devices_prob=1.0), (2,))

@@ -9,11 +9,11 @@ import pytest
 
 import sptrack as spt
 from sptrack import theory
-from tests.support import WithoutClosedForm, quick_jit
+from tests.support import WithoutClosedForm
 
 CELLS = 400
 STEPS = 400
-zero_shift = quick_jit(
+zero_shift = jax.jit(
     spt.zero_shift, static_argnames=("num_pulses", "scheme", "first", "record_every")
 )
 
@@ -65,7 +65,7 @@ class Observed(NamedTuple):
         )
 
 
-@quick_jit
+@jax.jit
 def observe(device, start, trace):
     visited = jnp.concatenate([start[None], trace])
     squares = jax.vmap(lambda w: spt.asymmetric_part(device, w) ** 2)(visited)
@@ -123,7 +123,7 @@ def test_acceptance_05_stochastic(key, name, dw_min):
         assert seen.errors[STEPS].sum() > 10 * per_cell.mean()
 
 
-@quick_jit
+@jax.jit
 def exact_and_bounds(device, start):
     """Exact moments and running means of G^2 of affine cells, and what bounds them, at some n."""
     constants = theory.response_constants(device)
@@ -151,7 +151,7 @@ def test_acceptance_05_stochastic_exactly(x64, dw_min):
 def test_slopes_of_theorem_2_2(x64):
     """-1 in N early, where the start counts; +1 in dw late, where the floor does (4.1)."""
 
-    @quick_jit
+    @jax.jit
     def mean_square(dw_min, start, n):
         spec = spt.LinearResponse(dw_min=dw_min, alpha_down=0.6)
         device = spt.sample_device(jax.random.key(0), spec, ())

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import sptrack as spt
-from tests.support import K_SIGMA, quick_jit
+from tests.support import K_SIGMA
 
 PARAMS = {"w": jnp.zeros((5, 3)), "b": jnp.zeros(4), "conv": jnp.zeros((2, 2, 3, 4))}
 
@@ -22,7 +22,7 @@ def signs_of(tx, steps, params=PARAMS):
         out, state = tx.update(ones, state, params)
         return state, out
 
-    run = quick_jit(lambda s: jax.lax.scan(step, s, length=steps)[1])
+    run = jax.jit(lambda s: jax.lax.scan(step, s, length=steps)[1])
     out = run(tx.init(params))
     return jax.tree.map(lambda x: np.asarray(x).reshape(steps, -1, x.shape[-1]), out)
 
