@@ -38,19 +38,15 @@ hypothesis.settings.load_profile("sptrack")
 
 
 PLAIN = "jax_disable_most_optimizations"
+EVERYWHERE = not getattr(jax.config, PLAIN)
 
 
-@pytest.fixture(autouse=True)
-def optimizations(request, monkeypatch):
-    """As users have them, here and in subprocesses, for tests marked `optimized`."""
-    if request.node.get_closest_marker("optimized") is None:
-        yield
-        return
-    before = getattr(jax.config, PLAIN)
-    jax.config.update(PLAIN, False)
-    monkeypatch.setenv(PLAIN.upper(), "0")
-    yield
-    jax.config.update(PLAIN, before)
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Before fixtures of any scope: how programs compile, here and in subprocesses."""
+    optimized = EVERYWHERE or item.get_closest_marker("optimized") is not None
+    jax.config.update(PLAIN, not optimized)
+    os.environ[PLAIN.upper()] = str(int(not optimized))
 
 
 @pytest.fixture
