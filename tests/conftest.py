@@ -14,7 +14,8 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR",
     str(pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax"),
 )
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+PLAIN = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+EVERYWHERE = os.environ.setdefault(PLAIN, "1") == "0"
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
@@ -37,16 +38,12 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("sptrack")
 
 
-PLAIN = "jax_disable_most_optimizations"
-EVERYWHERE = not getattr(jax.config, PLAIN)
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """Before fixtures of any scope: how programs compile, here and in subprocesses."""
     optimized = EVERYWHERE or item.get_closest_marker("optimized") is not None
-    jax.config.update(PLAIN, not optimized)
-    os.environ[PLAIN.upper()] = str(int(not optimized))
+    jax.config.update(PLAIN.lower(), not optimized)
+    os.environ[PLAIN] = str(int(not optimized))
 
 
 @pytest.fixture
