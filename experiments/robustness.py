@@ -33,6 +33,8 @@ from experiments.training import UNITS, member_keys, steps_per_epoch, train_popu
 REFERENCE = Path(__file__).parent / "reference" / "tables_1_2_accuracy.csv"
 PAPER = {"fcn": "T2_FCN", "lenet": "T1_LeNet"}  # which of the tables
 NAMES = {"ttv2": "TTv2", "agad": "AGAD", "erider": "E-RIDER"}  # methods there
+BENCHMARK = Path(__file__).parent / "results" / "benchmark_cpu" / "steps.csv"
+PEER = {"ttv2": "aihwkit, TT-v2", "agad": "aihwkit, AGAD", "erider": "aihwkit, chopped"}  # there
 TITLES = NAMES | {"rider": "RIDER", "two_stage": "two-stage"}
 RECORDS = ("test_accuracy", "train_loss", "sp_rms_error", "pulses_training", "pulses_transfer")
 
@@ -124,7 +126,7 @@ def run(config: Config) -> Any:
                 checkpoint=study.checkpoint(config.out, name),
             )
             steps = len(some) * train.epochs * steps_per_epoch(train, dataset)
-            report(name, time.perf_counter() - begin, steps)
+            report(method, name, config, time.perf_counter() - begin, steps)
             return {key: records[key] for key in RECORDS}
 
         return work
@@ -141,13 +143,24 @@ def run(config: Config) -> Any:
     return label(config, finished)
 
 
-def report(name: str, seconds: float, steps: int) -> None:
-    """Prints what a part took, compilation included."""
-    print(
+def report(method: str, name: str, config: Config, seconds: float, steps: int) -> None:
+    """Prints what a part took, compilation included, and aihwkit for as many steps."""
+    text = (
         f"{name}: {seconds:.0f} s on {jax.device_count()} {jax.default_backend()} device(s), "
-        f"{1e3 * seconds / steps:.2f} ms per step and instance",
-        flush=True,
+        f"{1e3 * seconds / steps:.2f} ms per step and instance"
     )
+    if (config.net, config.dataset) == ("fcn", "mnist") and method in PEER:
+        ms = peer_ms(PEER[method])
+        text += f"; aihwkit on 2 cores, {ms:.1f} ms (benchmark): {ms * steps / 1e3:.0f} s"
+    print(text, flush=True)
+
+
+def peer_ms(program: str) -> float:
+    """Milliseconds that one step takes there, from the committed benchmark of the same net."""
+    with BENCHMARK.open() as file:
+        return next(
+            float(r["ms_per_step"]) for r in csv.DictReader(file) if r["program"] == program
+        )
 
 
 def check(config: Config) -> None:
