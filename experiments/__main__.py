@@ -19,6 +19,8 @@ COMMANDS = {  # what it shows; how long it takes
     "fast_calibration": "symmetric points from fewer pulses than zero-shifting; ten minutes",
     "fit_device": "a CSV of pulse traces: cells, spread, noise, wrong families; a minute",
     "fit_coverage": "how often fits of known devices hold the truth; half an hour",
+    "sensitivity": "derivatives of the loss after training, pathwise and otherwise; five minutes",
+    "gradient_tuning": "E-RIDER tuned by gradient, beside random search; ten minutes",
     "costs": "time, digital storage and operations of one update by algorithm; a second",
     "peer_conformance": "populations under pulses beside aihwkit, if you have it; 20 minutes",
     "benchmark": "pulses per second, time per training step, compilation; five minutes",

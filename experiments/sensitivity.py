@@ -101,7 +101,9 @@ def central(config: Config, method: str, count: int, step: float) -> study.Recor
     found: dict[str, list[Any]] = {name: [] for name in at}
     for name, value in at.items():
         for keys in unrolled.batches(count):
-            above, below = (run(keys, at | {name: value + way * step}) for way in (1, -1))
+            above, below = (
+                run(jax.random.clone(keys), at | {name: value + way * step}) for way in (1, -1)
+            )
             found[name].append((above - below) / (2 * step))
     return {name: np.concatenate(parts) for name, parts in found.items()}
 

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from sptrack._random import as_key, leaf_keys, purpose_key
+from sptrack._random import as_key, is_key, leaf_keys, purpose_key
 from sptrack._typing import Array, Key, PyTree, check_number
 from sptrack.random import standard_normal
 
@@ -228,8 +228,6 @@ def unroll(
     parameters do to later segments through the carry, and bounded where the full one explodes. A
     loss must then be taken inside the segments (from the outputs).
 
-    JAX's check of key reuse takes the second run of a segment for reuse if keys are in the carry.
-
     Args:
       step: (carry, number of the step) -> (carry, output).
       carry: where to start, arrays and typed keys.
@@ -258,18 +256,34 @@ def unroll(
             f"{segment!r} and num_steps {num_steps!r}."
         )
 
-    @jax.checkpoint
-    def one(carry, start):
-        if truncate:
-            carry = jax.tree.map(_cut, carry)
-        return jax.lax.scan(step, carry, start + jnp.arange(segment))
+    # Between segments keys are plain words: JAX's check takes a key that is used again, where a
+    # segment is run again, for one that is reused.
+    leaves, treedef = jax.tree.flatten(carry)
+    kinds = [jax.random.key_impl(x) if is_key(x) else None for x in leaves]
 
-    carry, outputs = jax.lax.scan(one, carry, jnp.arange(0, num_steps, segment))
-    return carry, jax.tree.map(lambda x: x.reshape(num_steps, *x.shape[2:]), outputs)
+    def packed(carry):
+        return [jax.random.key_data(x) if is_key(x) else x for x in jax.tree.leaves(carry)]
+
+    def unpacked(leaves):
+        pairs = zip(leaves, kinds, strict=True)
+        return treedef.unflatten(
+            x if kind is None else jax.random.wrap_key_data(x, impl=kind) for x, kind in pairs
+        )
+
+    @jax.checkpoint
+    def one(leaves, start):
+        if truncate:
+            leaves = jax.tree.map(_cut, leaves)
+        carry, outputs = jax.lax.scan(step, unpacked(leaves), start + jnp.arange(segment))
+        return packed(carry), outputs
+
+    leaves, outputs = jax.lax.scan(one, packed(carry), jnp.arange(0, num_steps, segment))
+    outputs = jax.tree.map(lambda x: x.reshape(num_steps, *x.shape[2:]), outputs)
+    return unpacked(leaves), outputs
 
 
 def _cut(leaf: Any) -> Any:
-    """`leaf` without a gradient; keys and integers have none."""
+    """`leaf` without a gradient; integers have none."""
     leaf = jnp.asarray(leaf)
     return jax.lax.stop_gradient(leaf) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 

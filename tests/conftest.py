@@ -14,8 +14,7 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR",
     str(pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax"),
 )
-PLAIN = "JAX_DISABLE_MOST_OPTIMIZATIONS"
-EVERYWHERE = os.environ.setdefault(PLAIN, "1") == "0"
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
@@ -36,6 +35,10 @@ hypothesis.settings.register_profile(
     ],
 )
 hypothesis.settings.load_profile("sptrack")
+
+
+PLAIN = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+EVERYWHERE = os.environ[PLAIN] == "0"
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -91,13 +91,6 @@ def test_pathwise_and_score_parts_add_up(key, x64):
     assert found.std_error < 0.05 * 1.6
 
 
-@pytest.fixture
-def unchecked():
-    """JAX takes what is computed again for a gradient for a second use of its keys."""
-    with jax.debug_key_reuse(False):
-        yield
-
-
 def spiral(rate):
     """A long recursion that is neither contracting nor exploding, with an output."""
 
@@ -109,7 +102,7 @@ def spiral(rate):
     return step
 
 
-def test_segments_change_no_gradient(x64, unchecked):
+def test_segments_change_no_gradient(x64):
     def total(rate, unrolled):
         carry = jnp.array(0.3), jax.random.key(0)
         if unrolled:
@@ -122,7 +115,7 @@ def test_segments_change_no_gradient(x64, unchecked):
     np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
-def test_truncated_gradients_are_sums_over_segments(x64, unchecked):
+def test_truncated_gradients_are_sums_over_segments(x64):
     def total(rate):
         carry = jnp.array(0.3), jax.random.key(0)
         return jnp.sum(unroll(spiral(rate), carry, 6, segment=2, truncate=True)[1])
