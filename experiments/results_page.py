@@ -293,14 +293,16 @@ def resnet_18() -> str:
         lines.append(tuple(line))
     head = ("mean", "std", *(f"{robustness.TITLES[m]}: loss here / authors', accuracy"
                              for m in methods))  # fmt: skip
-    facts = [lower(by, cells, *p) for p in (("erider", "agad"), ("agad", "ttv2"))]
+    pixels = f" at {flags['side']} x {flags['side']} pixels" if flags["side"] else ""
+    pairs = [p for p in (("erider", "agad"), ("agad", "ttv2")) if set(p) <= set(methods)]
+    facts = [lower(by, cells, *pair) for pair in pairs]
     return "\n\n".join(
         [
             table(head, lines),
             f"Training loss (nat) and test accuracy after {flags['epochs']} epochs of "
-            f"{flags['dataset']} at {flags['side']} x {flags['side']} pixels, ResNet-18 of width "
-            f"{flags['width']}, {flags['seeds']} seed per point: a trial of the whole experiment "
-            "at a size that a CPU does in minutes. The authors' losses are of CIFAR-100, width 64, "
+            f"{flags['dataset']}{pixels}, ResNet-18 of width {flags['width']}, {flags['seeds']} "
+            "seed per point: a trial of the whole experiment at a size that a CPU does in minutes. "
+            "The authors' losses are of CIFAR-100, width 64, "
             "80 epochs and weights from ImageNet: only orders can be compared, and with so few "
             "seeds and steps they are no evidence for or against the figure.",
             "\n".join(f"* {fact}" for fact in facts),
