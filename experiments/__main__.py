@@ -19,6 +19,7 @@ COMMANDS = {  # what it shows; how long it takes
     "fast_calibration": "symmetric points from fewer pulses than zero-shifting; ten minutes",
     "fit_device": "a CSV of pulse traces: cells, spread, noise, wrong families; a minute",
     "fit_coverage": "how often fits of known devices hold the truth; half an hour",
+    "estimators": "bias and spread of gradients through pulse trains; a minute",
     "sensitivity": "derivatives of the loss after training, pathwise and otherwise; five minutes",
     "gradient_tuning": "E-RIDER tuned by gradient, beside random search; ten minutes",
     "costs": "time, digital storage and operations of one update by algorithm; a second",

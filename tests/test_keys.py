@@ -16,6 +16,8 @@ import pytest
 import sptrack as spt
 from tests.support import NOISY_SPECS, same_bits
 
+pytestmark = pytest.mark.optimized  # bits as users have them
+
 METHODS = ("exact", "aggregate", "mean")
 SCHEMES = ("cyclic", "stochastic")
 CELLS = 37  # no multiple of a vector register

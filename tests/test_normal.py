@@ -11,6 +11,8 @@ from sptrack._random import normal, normals
 from sptrack.random import _bit_count, _inverse
 from tests.support import K_SIGMA, same_bits
 
+pytestmark = pytest.mark.optimized  # the last bits as users have them
+
 N = 1_000_000
 KINDS = ("inverse", "bits")
 

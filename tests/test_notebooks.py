@@ -11,6 +11,7 @@ SMALLER = {  # what makes a notebook quick: as written -> as tested
     "02_symmetric_point": {"50_000, 13": "50_000, 3", "[10, 100, 1000]": "[10, 100]"},
     "03_training_sweep": {"STEPS, EVERY = 1500, 50": "STEPS, EVERY = 100, 50"},
     "04_compose_your_own": {"STEPS = 3000": "STEPS = 100"},
+    "05_differentiable": {"STEPS = 200": "STEPS = 40", "SAMPLES = 4000": "SAMPLES = 100"},
 }
 
 

@@ -103,7 +103,7 @@ def test_slots_of_different_words_and_lines_are_independent():
 
     def words(key):
         p, slots = jnp.array([0.3, 0.3]), jnp.array(96)
-        return spt.pulses.coincidence._line_words(key, "x pulses", p, slots, 96)
+        return spt.pulses.coincidence.line_words(key, "x pulses", p, slots, 96)
 
     keys = jax.random.split(spt.random.fast_key(21), N)
     ones = jax.lax.population_count(jax.jit(jax.vmap(words))(keys)).reshape(N, 6)
