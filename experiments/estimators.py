@@ -171,6 +171,7 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
         if at[0]["std_of_one"] > 1e-6:
             axes[1].loglog(x, [r["std_of_one"] for r in at], marker=marker, color=color, label=name)
     axes[0].set_xscale("log")
+    axes[0].set_ylim(-0.1, 0.2)  # without a baseline nothing is known at this scale
     axes[0].set_ylabel("|mean − exact| / |exact| (2 standard errors)")
     axes[1].set_ylabel("standard deviation of one sample / |exact|")
     for ax in axes:
