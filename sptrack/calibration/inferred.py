@@ -22,8 +22,9 @@ from sptrack.inference.filter import innovations
 from sptrack.inference.hierarchy import Law, hierarchical
 
 _REACH = 2.0
-_NOMINAL = 0.0, 2.0, 1.0  # drift, slope and step of the mean cell
-_NOMINAL_ERROR = np.array([1.0, 2.0, 1.4, 0.3])  # of the first read, and of these
+_NOMINAL = 0.0, 1.0, 0.0  # drift, step and fall of the mean cell
+_NOMINAL_ERROR = np.array([1.0, 1.4, 0.3, 0.5])  # of the first read, and of these
+_SLOPE_ERROR = 0.7  # of log slope of the mean cell, around soft bounds: the presets' std is 0.75
 _MEAN_ERROR = np.array([0.05, 0.1])  # of g and k of the mean cell, which is not the cells' mean
 _SPREAD = np.array([0.3, 0.2])  # over cells, of g and k
 _FLOOR = 1e-7  # of the std of a read: what single precision shows of the range
@@ -85,7 +86,7 @@ def relative_slope(k: Any) -> Any:
 def inferred(
     cells: Callable[[Array, Any], Any],
     unit: float,
-    rest: dict[str, np.ndarray],
+    rest: dict[str, Any],
     directions: np.ndarray,
     trace: Array,
     span: tuple[float, float],
@@ -101,7 +102,8 @@ def inferred(
         logarithm of its noise, the last one, of the std of a read, is not its own.
       unit: of drifts, in units of the range.
       rest: "error", how well further coordinates of the mean cell are known to be 0, and "spread",
-        what is expected of theirs over cells; "noise", the logarithm to start from.
+        what is expected of theirs over cells; "noise", the logarithm to start from; "walk", the
+        std that is expected of what a pulse's noise adds.
       directions: of the pulses between the reads, shape (pulses,).
       trace: reads, shape (pulses + 1, *cells).
       span: the nominal range.
@@ -113,8 +115,10 @@ def inferred(
     steps = np.diff(reads, axis=0)
     steps = steps - steps.mean(axis=1, keepdims=True)
     read = np.sqrt(max(-float(np.nanmean(steps[1:] * steps[:-1])), _FLOOR**2))
-    drift, k, uncertain = _mean_cell(directions, np.nanmean(reads, axis=1), unit,
-                                     read / np.sqrt(reads.shape[1]))  # fmt: skip
+    root = np.sqrt(reads.shape[1])
+    drift, k, uncertain = _mean_cell(
+        directions, np.nanmean(reads, axis=1), unit, read / root, rest["walk"] / root
+    )
     mean = np.concatenate([[drift, k], np.zeros(len(rest["error"]))])
     error = np.concatenate([_MEAN_ERROR, rest["error"]])
     spread = np.concatenate([_SPREAD, rest["spread"]])
@@ -126,25 +130,46 @@ def inferred(
 
 
 def _mean_cell(
-    directions: np.ndarray, mean: np.ndarray, unit: float, noise: float
+    directions: np.ndarray, mean: np.ndarray, unit: float, read: float, walk: float
 ) -> tuple[float, float, float]:
     """g and k of the mean cell by regression, and the error of k.
 
-    The mean read is y_0 + unit (g n - slope sum(y) + step sum(directions)), linear in g, slope and
-    step, of which the nominal values are known up to `_NOMINAL_ERROR`.
+    The mean read is y_0 + unit (g n - slope sum(y) + step sum(d) - fall sum(d y)), d the
+    directions, with noise of the reads and what the pulses' noise adds up to: linear in y_0, g,
+    slope, step and fall. Of all but the slope nominal values are known up to `_NOMINAL_ERROR`. With
+    these integrated out the likelihood is normal in the slope, and often so wide that the slope may
+    as well be zero, which would put w* = g / slope anywhere. What is known of it is its order of
+    magnitude: a normal law of its logarithm, whose posterior mean is taken, on a grid.
     """
-    signs = directions if directions.min() < 0 else np.zeros(len(directions))  # blocks: no steps
-    terms = unit * np.stack([np.ones(len(signs)), -mean[:-1], signs], axis=1)
-    sums = np.concatenate([np.zeros((1, 3)), np.cumsum(terms, axis=0)])
-    table = np.concatenate([np.ones((len(mean), 1)), sums], axis=1)
-    nominal = np.array([mean[0], *_NOMINAL])
-    precise = table.T @ table / (noise**2 + _FLOOR**2) + np.diag(_NOMINAL_ERROR**-2.0)
-    right = table.T @ mean / (noise**2 + _FLOOR**2) + nominal / _NOMINAL_ERROR**2
-    drift, slope = np.linalg.solve(precise, right)[1:3]
-    error = np.sqrt(np.linalg.inv(precise)[2, 2])
-    logarithm = np.log(max(slope, 0.1) / 2) / _REACH
-    k = float(_REACH * np.arctanh(np.clip(logarithm, -0.8, 0.8)))
-    return float(drift), k, float(min(error / max(slope, 0.1), 1.0))
+    blocks = directions.min() > 0
+    signs = np.zeros(len(directions)) if blocks else directions
+    # Alternating pulses don't tell a fall of the step from a drift, so it is left out.
+    falls = signs if np.any(signs[1:] == signs[:-1]) else np.zeros(len(signs))
+    before = mean[:-1]
+    terms = unit * np.stack([np.ones(len(signs)), signs, -falls * before, -before], axis=1)
+    sums = np.concatenate([np.zeros((1, 4)), np.cumsum(terms, axis=0)])
+    table = np.concatenate([np.ones((len(mean), 1)), sums, mean[:, None]], axis=1)
+    index = np.arange(len(mean))
+    noise = (read**2 + _FLOOR**2) * np.eye(len(mean)) + walk**2 * np.minimum.outer(index, index)
+    white = np.linalg.solve(np.linalg.cholesky(noise), table)
+    products = white.T @ white
+    precise, nominal = _NOMINAL_ERROR**-2.0, np.array([mean[0], *_NOMINAL])
+    others = products[:4, :4] + np.diag(precise)
+    by_slope, alone = np.linalg.solve(
+        others, np.stack([products[:4, 4], products[:4, 5] + precise * nominal], axis=1)
+    ).T
+    information = products[4, 4] - products[4, :4] @ by_slope
+    score = products[4, 5] - products[4, :4] @ alone
+    logarithm = np.linspace(-1.0, 1.0, 401) * 0.9 * _REACH
+    slope = 2 * np.exp(logarithm)
+    chance = score * slope - information * slope**2 / 2 - (logarithm / _SLOPE_ERROR) ** 2 / 2
+    weight = np.exp(chance - chance.max())
+    weight = weight / weight.sum()
+    center = weight @ logarithm
+    error = np.sqrt(weight @ (logarithm - center) ** 2)
+    drift = alone[1] - by_slope[1] * 2 * np.exp(center)
+    share = center / _REACH
+    return float(drift), float(_REACH * np.arctanh(share)), float(error / (1 - share**2))
 
 
 @functools.cache
