@@ -69,7 +69,7 @@ class Config:
     drifts: tuple[float, ...] = (1e-5, 3e-5, 1e-4, 3e-4)
     etas: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
     cells: int = 32
-    seeds: int = 8
+    seeds: int = 4
     steps: int = 20_000
     out: Path = Path("runs/sp_drift")
     overwrite: bool = False
@@ -180,10 +180,20 @@ def predicted(name: str, moves: str, v: float, eta: float, steps: int) -> dict[s
         lag = theory.erider_lag(v, CONTRACTION, eta, pull=PULL, gamma=GAMMA,
                                 transfer_rate=TRANSFER_RATE, chop_prob=CHOP_PROB)  # fmt: skip
         return known | {"lag": float(lag)}
-    device = spt.sample_device(jax.random.key(0), CELLS, ())
-    variance = theory.tracking_variance(eta, CONTRACTION, theory.stationary_variance(device))
     lag = float(theory.tracking_lag(v, CONTRACTION, eta, moves=moves))
-    return known | {"lag": lag, "rms": float(np.sqrt(lag**2 + variance))}
+    return known | {"lag": lag, "rms": float(tracker_rms(v, eta, moves))}
+
+
+def tracker_rms(v: float, eta: Any, moves: str) -> np.ndarray:
+    """RMS error of the tracker alone in theory, of eta's shape."""
+    lag = theory.tracking_lag(v, CONTRACTION, eta, moves=moves)
+    return np.sqrt(lag**2 + theory.tracking_variance(eta, CONTRACTION, variance_of_p()))
+
+
+@functools.cache
+def variance_of_p() -> float:
+    """Of P around a symmetric point that stays."""
+    return float(theory.stationary_variance(spt.sample_device(jax.random.key(0), CELLS, ())))
 
 
 def rows(finished: dict[str, study.Records], config: Config) -> list[dict[str, Any]]:
@@ -224,15 +234,14 @@ def best(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
     The rule is `theory.best_tracking_rate`.
     """
-    device = spt.sample_device(jax.random.key(0), CELLS, ())
     lines = []
     for kind in dict.fromkeys((row["algorithm"], row["moves"], row["drift"]) for row in table):
         same = [row for row in table if (row["algorithm"], row["moves"], row["drift"]) == kind]
         least = min(same, key=lambda row: row["rms_error"])
         rule = ""
         if kind[0] == "tracker":
-            variance = theory.stationary_variance(device)
-            rule = f"{float(theory.best_tracking_rate(kind[2], CONTRACTION, variance)):.2g}"
+            rate = theory.best_tracking_rate(kind[2], CONTRACTION, variance_of_p())
+            rule = f"{float(rate):.2g}"
         lines.append(
             {
                 "algorithm": kind[0],
@@ -263,8 +272,7 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
             ax.errorbar(x, y, yerr=[r["rms_error_se"] for r in same], fmt="o", ms=4, color=color,
                         label=f"v = {v:g}")  # fmt: skip
             fine = np.geomspace(min(x), max(x), 60) if len(x) > 1 else np.array(x)
-            exact = [predicted("tracker", moves, v, eta, 0)["rms"] for eta in fine]
-            ax.loglog(fine, exact, color=color, lw=1)
+            ax.loglog(fine, tracker_rms(v, fine, moves), color=color, lw=1)
         ax.set_title(f"tracker alone, the {moves} moves", fontsize=10)
         ax.set_xlabel("filter rate η")
         ax.set_ylabel("RMS of Q − S (weight)")
