@@ -69,7 +69,7 @@ class Config:
     drifts: tuple[float, ...] = (1e-5, 3e-5, 1e-4, 3e-4)
     etas: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
     cells: int = 32
-    seeds: int = 4
+    seeds: int = 16
     steps: int = 20_000
     out: Path = Path("runs/sp_drift")
     overwrite: bool = False

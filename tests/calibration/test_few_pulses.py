@@ -7,7 +7,7 @@ import pytest
 
 import sptrack as spt
 from sptrack.calibration import response_fit
-from sptrack.calibration.inferred import relative_slope
+from sptrack.calibration.inferred import _SLOPE_ERROR, _mean_cell, relative_slope
 from tests.support import QUIET
 
 CELLS, START = 40, -0.5
@@ -49,6 +49,49 @@ def test_without_noise_the_fit_finds_the_crossing(device, start):
     assert rms(found.estimate - crossing) < 1e-3
     assert rms(found.weight - crossing) > 0.5  # no cell has come near
     assert int(found.reads) == 161
+
+
+@pytest.mark.parametrize("bursts", [0, 150])
+def test_the_mean_cell_without_noise(bursts):
+    """A recursion in NumPy with drift 0.7, slope 1.2, step 0.9 and, if seen, a fall of 0.3."""
+    fall = 0.3 if bursts else 0.0
+    directions, unit = response_fit.sequence(300, bursts, "up"), 1e-3
+    y = [0.0]
+    for d in directions:
+        y.append(y[-1] + unit * (0.7 - 1.2 * y[-1] + d * (0.9 - fall * y[-1])))
+    drift, k, error = _mean_cell(directions, np.array(y), unit, 1e-7, 0.0)
+    assert drift == pytest.approx(0.7, rel=1e-3)
+    assert relative_slope(k) == pytest.approx(1.2, rel=5e-3)
+    assert error < 0.02
+
+
+def test_a_mean_cell_that_shows_no_slope_has_the_nominal_one():
+    """Noise of 1 % of the range on a drift over 2 % of it: 2, and the error of the prior."""
+    rng, unit = np.random.default_rng(0), 1e-4
+    directions = response_fit.sequence(200, 0, "up")
+    y = unit * 1.0 * np.arange(201) + 0.01 * rng.normal(size=201)
+    drift, k, error = _mean_cell(directions, y, unit, 0.01, 0.0)
+    assert relative_slope(k) == pytest.approx(2.0, rel=0.1)
+    assert error == pytest.approx(_SLOPE_ERROR, rel=0.1)
+    assert drift == pytest.approx(1.0, abs=0.3)  # 4.5 x 0.01 sqrt(12 / 200) / (200 unit) = 0.55
+
+
+def test_200_noisy_pulses_in_two_bursts_do_what_zero_shifting_needs_2000_for():
+    """Reads with noise 0.06, three arrays of 128 cells; five reads per pulse leave less error."""
+    errors, zero_shift = {1: [], 5: []}, []
+    for seed in range(3):
+        device = spt.sample_device(jax.random.key(seed), SPEC, (128,))
+        w, truth = jnp.full(128, START), spt.symmetric_point(device)
+        for reads in errors:
+            found = spt.fit_symmetric_point(
+                jax.random.key(20 + seed), device, w, 200, burst=100, reads=reads,
+                read_noise_std=0.06,
+            )  # fmt: skip
+            assert int(found.reads) == 201 * reads
+            errors[reads].append(rms(found.estimate - truth))
+        many = spt.zero_shift(jax.random.key(30 + seed), device, w, 2000, method="aggregate")
+        zero_shift.append(rms(many.estimate - truth))
+    assert rms(errors[5]) < rms(errors[1]) < rms(zero_shift)
 
 
 def test_stated_errors_are_those_that_are_made():
@@ -107,6 +150,7 @@ REFUSED = {
         lambda d, w: spt.fit_symmetric_point(KEY, d, w, 20, burst=11),
         "burst must be between 0 and num_pulses / 2, got 11",
     ),
+    "reads": (lambda d, w: spt.fit_symmetric_point(KEY, d, w, 20, reads=0), "reads must be >= 1"),
     "first": (lambda d, w: spt.fit_symmetric_point(KEY, d, w, 20, first="left"), "'left'"),
     "noise": (
         lambda d, w: spt.fit_symmetric_point(KEY, d, w, 20, read_noise_std=-1.0),
