@@ -25,6 +25,7 @@ _REACH = 2.0
 _NOMINAL = 0.0, 1.0, 0.0  # drift, step and fall of the mean cell
 _NOMINAL_ERROR = np.array([1.0, 1.4, 0.3, 0.5])  # of the first read, and of these
 _SLOPE_ERROR = 0.7  # of log slope of the mean cell, around soft bounds: the presets' std is 0.75
+_RANGE_STD = 12**-0.5  # of a point somewhere in the range
 _MEAN_ERROR = np.array([0.05, 0.1])  # of g and k of the mean cell, which is not the cells' mean
 _SPREAD = np.array([0.3, 0.2])  # over cells, of g and k
 _FLOOR = 1e-7  # of the std of a read: what single precision shows of the range
@@ -114,11 +115,17 @@ def inferred(
     reads = reads - middle
     steps = np.diff(reads, axis=0)
     steps = steps - steps.mean(axis=1, keepdims=True)
+    for direction in (-1, 1):  # what is left is noise, not how cells differ
+        same = directions == direction
+        steps[same] -= steps[same].mean(axis=0) if same.any() else 0
     read = np.sqrt(max(-float(np.nanmean(steps[1:] * steps[:-1])), _FLOOR**2))
+    # Among noisy reads the noise of pulses is not seen; more than is expected isn't believed.
+    walk = np.sqrt(np.clip(float(np.nanmean(steps**2)) - 2 * read**2, 0, rest["walk"] ** 2))
     root = np.sqrt(reads.shape[1])
     drift, k, uncertain = _mean_cell(
-        directions, np.nanmean(reads, axis=1), unit, read / root, rest["walk"] / root
-    )
+        directions, np.nanmean(reads, axis=1), unit, read / root, walk / root,
+        (span[0] + span[1]) / 2 / width - middle,
+    )  # fmt: skip
     mean = np.concatenate([[drift, k], np.zeros(len(rest["error"]))])
     error = np.concatenate([_MEAN_ERROR, rest["error"]])
     spread = np.concatenate([_SPREAD, rest["spread"]])
@@ -130,7 +137,7 @@ def inferred(
 
 
 def _mean_cell(
-    directions: np.ndarray, mean: np.ndarray, unit: float, read: float, walk: float
+    directions: np.ndarray, mean: np.ndarray, unit: float, read: float, walk: float, place: float
 ) -> tuple[float, float, float]:
     """g and k of the mean cell by regression, and the error of k.
 
@@ -139,7 +146,9 @@ def _mean_cell(
     slope, step and fall. Of all but the slope nominal values are known up to `_NOMINAL_ERROR`. With
     these integrated out the likelihood is normal in the slope, and often so wide that the slope may
     as well be zero, which would put w* = g / slope anywhere. What is known of it is its order of
-    magnitude: a normal law of its logarithm, whose posterior mean is taken, on a grid.
+    magnitude, a normal law of its logarithm, and that w* is somewhere in the range, whose middle is
+    at `place`. Of w* the posterior mean is taken, over a grid of slopes; g and k are those that
+    have it.
     """
     blocks = directions.min() > 0
     signs = np.zeros(len(directions)) if blocks else directions
@@ -160,16 +169,21 @@ def _mean_cell(
     ).T
     information = products[4, 4] - products[4, :4] @ by_slope
     score = products[4, 5] - products[4, :4] @ alone
-    logarithm = np.linspace(-1.0, 1.0, 401) * 0.9 * _REACH
+
+    most = 0.9 * _REACH
+    logarithm = np.linspace(-most, most, 401)
     slope = 2 * np.exp(logarithm)
-    chance = score * slope - information * slope**2 / 2 - (logarithm / _SLOPE_ERROR) ** 2 / 2
+    points = alone[1] / slope - by_slope[1]  # w* = g / slope with the g that goes with the slope
+    chance = score * slope - information * slope**2 / 2
+    chance -= (logarithm / _SLOPE_ERROR) ** 2 / 2 + ((points - place) / _RANGE_STD) ** 2 / 2
     weight = np.exp(chance - chance.max())
     weight = weight / weight.sum()
-    center = weight @ logarithm
-    error = np.sqrt(weight @ (logarithm - center) ** 2)
-    drift = alone[1] - by_slope[1] * 2 * np.exp(center)
-    share = center / _REACH
-    return float(drift), float(_REACH * np.arctanh(share)), float(error / (1 - share**2))
+    point = weight @ points
+    std = np.sqrt(weight @ (points - point) ** 2)
+    found = logarithm[np.argmin(np.abs(points - point))]
+    drift, share = point * 2 * np.exp(found), found / _REACH
+    error = std / max(abs(point), std, _FLOOR) / (1 - share**2)
+    return float(drift), float(_REACH * np.arctanh(share)), float(error)
 
 
 @functools.cache
