@@ -158,9 +158,7 @@ def _mean_cell(
     terms = unit * np.stack([np.ones(len(signs)), signs, -falls * before, -before], axis=1)
     sums = np.concatenate([np.zeros((1, 4)), np.cumsum(terms, axis=0)])
     table = np.concatenate([np.ones((len(mean), 1)), sums, mean[:, None]], axis=1)
-    index = np.arange(len(mean))
-    noise = (read**2 + _FLOOR**2) * np.eye(len(mean)) + walk**2 * np.minimum.outer(index, index)
-    white = np.linalg.solve(np.linalg.cholesky(noise), table)
+    white = _whitened(table, np.hypot(read, _FLOOR), walk)
     products = white.T @ white
     precise, nominal = _NOMINAL_ERROR**-2.0, np.array([mean[0], *_NOMINAL])
     others = products[:4, :4] + np.diag(precise)
@@ -184,6 +182,17 @@ def _mean_cell(
     drift, share = point * 2 * np.exp(found), found / _REACH
     error = std / max(abs(point), std, _FLOOR) / (1 - share**2)
     return float(drift), float(_REACH * np.arctanh(share)), float(error)
+
+
+def _whitened(columns: np.ndarray, read: float, walk: float) -> np.ndarray:
+    """Columns whose noise, white and a random walk from 0, becomes 1: a Kalman filter's errors."""
+    level, variance, rows = np.zeros(columns.shape[1]), 0.0, []
+    for row in columns:
+        total = variance + read**2
+        rows.append((row - level) / np.sqrt(total))
+        level = level + variance / total * (row - level)
+        variance = variance * read**2 / total + walk**2
+    return np.array(rows)
 
 
 @functools.cache
