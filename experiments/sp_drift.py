@@ -173,8 +173,9 @@ def predicted(name: str, moves: str, v: float, eta: float, steps: int) -> dict[s
     if name == "rider":
         return known | {"followed": float(theory.rider_following(TRANSFER_RATE / eta, PULL))}
     if name == "frozen":
-        lag = v * (steps - (steps // 4 - 1) / 2)  # the mean of v k over the last quarter
-        return {"lag": lag, "rms": lag, "followed": 0.0}
+        gone = v * np.arange(steps - steps // 4 + 1, steps + 1)  # in the last quarter
+        rms = float(np.sqrt(np.mean(gone**2)))
+        return {"lag": float(gone.mean()), "rms": rms, "followed": 0.0}
     known["followed"] = 1.0
     if name == "erider":
         lag = theory.erider_lag(v, CONTRACTION, eta, pull=PULL, gamma=GAMMA,
