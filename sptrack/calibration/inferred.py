@@ -124,7 +124,7 @@ def inferred(
     root = np.sqrt(reads.shape[1])
     drift, k, uncertain = _mean_cell(
         directions, np.nanmean(reads, axis=1), unit, read / root, walk / root,
-        (span[0] + span[1]) / 2 / width - middle,
+        float((span[0] + span[1]) / 2 / width - middle),
     )  # fmt: skip
     mean = np.concatenate([[drift, k], np.zeros(len(rest["error"]))])
     error = np.concatenate([_MEAN_ERROR, rest["error"]])
