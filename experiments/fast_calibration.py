@@ -3,12 +3,14 @@
     python -m experiments.fast_calibration --help
 
 Cells start at -0.5. Cyclic zero-shifting (the last read, and the mean of the reads after the last
-half of the pulses) is compared with `spt.extrapolate_zero_shift` and `spt.fit_symmetric_point`
-(pulses that alternate, and a burst up and one down before), without and with noise of reads.
-Counted are pulses per cell; reads are given beside them. The factor at equal error is the number of
-pulses after which zero-shifting has got the RMS error of our estimate for the first time, over
-ours; where it never does, "> " and the factor at the end of its run. The estimators take steps to
-be affine: cells of `wrong_power` (power 2) and `wrong_exponential` have others.
+half of the pulses) is compared with `spt.extrapolate_zero_shift` and `spt.fit_symmetric_point`, of
+pulses that alternate and of half of them up, half of them down ("bursts"), without and with noise
+of reads. Counted are pulses per cell; reads are given beside them. With five reads per pulse a fit
+of N / 10 pulses has as many as the mean of the last half of N. Errors are RMS over cells and seeds,
+every seed an array of its own. The factor at equal error is the number of pulses after which
+zero-shifting has got the error of our estimate for the first time, over ours; where it never does,
+"> " and the factor at the end of its run. The estimators take steps to be affine: cells of
+`wrong_power` (power 2) and `wrong_exponential` have others.
 """
 
 import dataclasses
@@ -36,7 +38,7 @@ CELLS: dict[str, Callable[[], Any]] = {
     "wrong_exponential": spt.presets.reram_es,
 }  # fmt: skip
 READ_NOISES = 0.0, 0.06
-OURS = ("extrapolated", "fit", "fit after bursts")
+OURS = ("extrapolated", "fit", "fit of bursts", "fit of bursts, 5 reads")
 ZERO_SHIFTS = ("zero-shift, last", "zero-shift, tail")
 
 
@@ -46,6 +48,7 @@ class Config:
 
     Attributes:
       size: cells of an array.
+      seeds: arrays, at least 2.
       pulses: numbers of pulses at which our estimators are tried.
       longest: pulses of zero-shifting.
       out: folder for the results.
@@ -55,8 +58,9 @@ class Config:
       smoke: few cells and pulses, to see that everything works.
     """
 
-    size: int = 256
-    pulses: tuple[int, ...] = (25, 50, 100, 200, 400, 800)
+    size: int = 128
+    seeds: int = 5
+    pulses: tuple[int, ...] = (25, 50, 100, 200, 400)
     longest: int = 16000
     out: Path = Path("runs/fast_calibration")
     overwrite: bool = False
@@ -66,8 +70,14 @@ class Config:
 
 
 def errors(name: str, read_noise: float, config: Config) -> study.Records:
+    """The records of all seeds, on a leading axis."""
+    of_seeds = [seed_errors(name, read_noise, seed, config) for seed in range(config.seeds)]
+    return {kind: np.stack([one[kind] for one in of_seeds]) for kind in of_seeds[0]}
+
+
+def seed_errors(name: str, read_noise: float, seed: int, config: Config) -> study.Records:
     """RMS errors over the cells that have a symmetric point, ours and zero-shifting's curves."""
-    sample, pulse, ours = jax.random.split(jax.random.key(0), 3)
+    sample, pulse, ours = jax.random.split(jax.random.key(seed), 3)
     device = spt.sample_device(sample, CELLS[name](), (config.size,))
     truth = spt.symmetric_point(device)
     start = jnp.full(config.size, START)
@@ -101,8 +111,11 @@ def estimated(kind: str, key: Any, device: Any, w: Any, n: int, read_noise: floa
     """What one of our estimators finds with n pulses."""
     if kind == "extrapolated":
         return spt.extrapolate_zero_shift(key, device, w, n, read_noise_std=read_noise)
-    burst = 0 if kind == "fit" else min(n // 4, 50)
-    return spt.fit_symmetric_point(key, device, w, n, burst=burst, read_noise_std=read_noise)
+    burst = n // 2 if "bursts" in kind else 0
+    reads = 5 if kind.endswith("5 reads") else 1
+    return spt.fit_symmetric_point(
+        key, device, w, n, burst=burst, reads=reads, read_noise_std=read_noise
+    )
 
 
 def zero_shift_grid(config: Config) -> np.ndarray:
@@ -112,10 +125,21 @@ def zero_shift_grid(config: Config) -> np.ndarray:
     return np.unique(np.minimum(2 * np.round(raw / 2), config.longest).astype(int))
 
 
+def pooled(values: np.ndarray) -> np.ndarray:
+    """Root of the mean over seeds of squares."""
+    return np.sqrt(np.mean(values**2, axis=0))
+
+
 def pulses_to(error: float, curve: np.ndarray, grid: np.ndarray) -> float | None:
     """Pulses at which zero-shifting has this error for the first time; None if it never does."""
     reached = np.flatnonzero(curve <= error)
     return float(grid[reached[0]]) if reached.size else None
+
+
+def factor(error: float, curve: np.ndarray, grid: np.ndarray, n: int) -> str:
+    """Pulses of zero-shifting at equal error, over ours."""
+    needed = pulses_to(error, curve, grid)
+    return f"> {grid[-1] / n:.4g}" if needed is None else f"{needed / n:.4g}"
 
 
 def rows(finished: dict[str, study.Records], config: Config) -> list[dict[str, Any]]:
@@ -123,28 +147,42 @@ def rows(finished: dict[str, study.Records], config: Config) -> list[dict[str, A
     grid, table = zero_shift_grid(config), []
     for part, records in finished.items():
         name, read_noise = part.rsplit("_noise_", 1)
+        curves = {other: pooled(records[other]) for other in ZERO_SHIFTS}
         for kind in OURS:
+            squares = records[kind] ** 2
+            error, stated = pooled(records[kind]), pooled(records[f"stated, {kind}"])
+            spread = squares.std(axis=0, ddof=1) / np.sqrt(len(squares)) / (2 * error)
             for index, n in enumerate(config.pulses):
-                error = float(records[kind][index])
                 row: dict[str, Any] = {
                     "cells": name,
                     "read_noise": float(read_noise),
                     "estimator": kind,
                     "pulses": n,
-                    "reads": int(records[f"reads, {kind}"][index]),
-                    "rms_error": error,
-                    "stated_error": float(records[f"stated, {kind}"][index]),
+                    "reads": int(records[f"reads, {kind}"][0][index]),
+                    "rms_error": float(error[index]),
+                    "rms_error_se": float(spread[index]),
+                    "stated_error": float(stated[index]),
                 }
                 for other in ZERO_SHIFTS:
-                    short = other.split()[-1]
-                    at = np.searchsorted(grid, 10 * n)
-                    same = records[other][at] if at < len(grid) else None
-                    needed = pulses_to(error, records[other], grid)
-                    factor = f"> {grid[-1] / n:.4g}" if needed is None else f"{needed / n:.4g}"
-                    row[f"{short} at 10 x"] = None if same is None else float(same)
-                    row[f"factor to {short}"] = factor
+                    short, at = other.split()[-1], np.searchsorted(grid, 10 * n)
+                    row[f"{short} at 10 x"] = float(curves[other][at]) if at < len(grid) else None
+                    row[f"factor to {short}"] = factor(error[index], curves[other], grid, n)
+                better = np.minimum(*curves.values())
+                row["factor to better"] = factor(error[index], better, grid, n)
                 table.append(row)
     return table
+
+
+def factors(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One line per cells, read noise and estimator: factors to the better read-out, by pulses."""
+    lines: dict[tuple, dict[str, Any]] = {}
+    for row in table:
+        names = ("cells", "read_noise", "estimator")
+        line = lines.setdefault(
+            tuple(row[name] for name in names), {name: row[name] for name in names}
+        )
+        line[f"N = {row['pulses']}"] = row["factor to better"]
+    return list(lines.values())
 
 
 def draw(finished: dict[str, study.Records], config: Config, path: Path) -> None:
@@ -164,9 +202,11 @@ def draw(finished: dict[str, study.Records], config: Config, path: Path) -> None
             if records is None:
                 continue
             for other, style in zip(ZERO_SHIFTS, ("-", "--"), strict=True):
-                ax.loglog(grid, records[other], style, color="grey", label=other)
+                ax.loglog(grid, pooled(records[other]), style, color="grey", label=other)
             for kind, colour in zip(OURS, tables.COLOURS, strict=False):
-                ax.loglog(config.pulses, records[kind], "o-", ms=4, color=colour, label=kind)
+                ax.loglog(config.pulses, records[kind].T, ".", ms=3, color=colour, alpha=0.5)
+                error = pooled(records[kind])
+                ax.loglog(config.pulses, error, "o-", ms=4, color=colour, label=kind)
             ax.set_ylim(bottom=3e-5)
             ax.grid(alpha=0.3)
     axes[0][0].legend(fontsize=7)
@@ -179,9 +219,11 @@ def draw(finished: dict[str, study.Records], config: Config, path: Path) -> None
 def run(config: Config) -> list[dict[str, Any]]:
     """Does all cells and read noises; results are written as each one finishes."""
     if config.smoke:
-        config = dataclasses.replace(config, size=16, pulses=(48,), longest=480)
-    if min(config.pulses, default=0) < 16 or config.size < 2 or config.longest < 20:
-        raise SystemExit("--pulses must be at least 16 each, --size 2, --longest 20.")
+        config = dataclasses.replace(config, size=16, seeds=2, pulses=(48,), longest=480)
+    if min(config.pulses, default=0) < 16 or min(config.size, config.seeds) < 2:
+        raise SystemExit("--pulses must be at least 16 each, --size and --seeds 2.")
+    if config.longest < 20:
+        raise SystemExit(f"--longest must be at least 20, got {config.longest}.")
     parts = {
         f"{name}_noise_{noise:g}": lambda name=name, noise=noise: errors(name, noise, config)
         for name in CELLS
@@ -209,7 +251,10 @@ def main(arguments: list[str] | None = None) -> None:
 
     config = tyro.cli(Config, args=arguments, prog="python -m experiments.fast_calibration")
     distributed.start(config.distributed)
-    print(tables.text(run(config)))
+    table = run(config)
+    print(tables.text(table))
+    print("\nPulses of zero-shifting over ours at equal error, to the better of its two read-outs")
+    print(tables.text(factors(table)))
     print(f"Results: {config.out}/fast_calibration.csv, .png", file=sys.stderr)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments import pulse_budget, resnet, robustness, zero_shift_training
+from experiments import pulse_budget, resnet, results_drift, robustness, zero_shift_training
 from experiments.parameters import table
 
 RESULTS = Path(__file__).parent / "results"
@@ -322,6 +322,11 @@ def lower(by: dict[tuple, dict[str, str]], cells: Any, first: str, second: str) 
     )
 
 
+def drifting() -> str:
+    """Symmetric points that move."""
+    return results_drift.text(read_rows("sp_drift", "sp_drift"))
+
+
 SECTIONS: tuple[tuple[str, str, Callable[[], str]], ...] = (  # title, folder, text
     ("Zero-shifting: offset against pulses (Fig. 1a)", "zero_shift_accuracy",
      accuracy_of_zero_shifting),
@@ -335,6 +340,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[], str]], ...] = (  # title, folder, t
      resnet_18),
     ("Accuracy against offsets, fully connected net (Table 2)", "robustness_fcn", table_2),
     ("Rates for Table 2", "search_fcn", searched),
+    ("Symmetric points that drift", "sp_drift", drifting),
 )  # fmt: skip
 
 

@@ -122,8 +122,8 @@ def extrapolate_zero_shift(
     trace = jnp.concatenate([begin.estimate[None], rest])
     span = nominal_range(device)
     unit = block * float(device.dw_min) / (span[1] - span[0])
-    nothing = np.zeros(0)
-    rest = {"error": nothing, "spread": nothing, "noise": np.log(unit / 30)}
+    nothing, walk = np.zeros(0), unit / 30
+    rest = {"error": nothing, "spread": nothing, "noise": np.log(walk), "walk": walk}
     estimate, std_error = inferred(_cells, unit, rest, np.ones(checkpoints - 1), trace, span)
     return CalibrationResult(
         estimate=estimate,

@@ -22,8 +22,10 @@ from sptrack.inference.filter import innovations
 from sptrack.inference.hierarchy import Law, hierarchical
 
 _REACH = 2.0
-_NOMINAL = 0.0, 2.0, 1.0  # drift, slope and step of the mean cell
-_NOMINAL_ERROR = np.array([1.0, 2.0, 1.4, 0.3])  # of the first read, and of these
+_NOMINAL = 0.0, 1.0, 0.0  # drift, step and fall of the mean cell
+_NOMINAL_ERROR = np.array([1.0, 1.4, 0.3, 0.5])  # of the first read, and of these
+_SLOPE_ERROR = 0.7  # of log slope of the mean cell, around soft bounds: the presets' std is 0.75
+_RANGE_STD = 12**-0.5  # of a point somewhere in the range
 _MEAN_ERROR = np.array([0.05, 0.1])  # of g and k of the mean cell, which is not the cells' mean
 _SPREAD = np.array([0.3, 0.2])  # over cells, of g and k
 _FLOOR = 1e-7  # of the std of a read: what single precision shows of the range
@@ -85,7 +87,7 @@ def relative_slope(k: Any) -> Any:
 def inferred(
     cells: Callable[[Array, Any], Any],
     unit: float,
-    rest: dict[str, np.ndarray],
+    rest: dict[str, Any],
     directions: np.ndarray,
     trace: Array,
     span: tuple[float, float],
@@ -101,7 +103,8 @@ def inferred(
         logarithm of its noise, the last one, of the std of a read, is not its own.
       unit: of drifts, in units of the range.
       rest: "error", how well further coordinates of the mean cell are known to be 0, and "spread",
-        what is expected of theirs over cells; "noise", the logarithm to start from.
+        what is expected of theirs over cells; "noise", the logarithm to start from; "walk", the
+        std that is expected of what a pulse's noise adds.
       directions: of the pulses between the reads, shape (pulses,).
       trace: reads, shape (pulses + 1, *cells).
       span: the nominal range.
@@ -112,9 +115,17 @@ def inferred(
     reads = reads - middle
     steps = np.diff(reads, axis=0)
     steps = steps - steps.mean(axis=1, keepdims=True)
+    for direction in (-1, 1):  # what is left is noise, not how cells differ
+        same = directions == direction
+        steps[same] -= steps[same].mean(axis=0) if same.any() else 0
     read = np.sqrt(max(-float(np.nanmean(steps[1:] * steps[:-1])), _FLOOR**2))
-    drift, k, uncertain = _mean_cell(directions, np.nanmean(reads, axis=1), unit,
-                                     read / np.sqrt(reads.shape[1]))  # fmt: skip
+    # Among noisy reads the noise of pulses is not seen; more than is expected isn't believed.
+    walk = np.sqrt(np.clip(float(np.nanmean(steps**2)) - 2 * read**2, 0, rest["walk"] ** 2))
+    root = np.sqrt(reads.shape[1])
+    drift, k, uncertain = _mean_cell(
+        directions, np.nanmean(reads, axis=1), unit, read / root, walk / root,
+        float((span[0] + span[1]) / 2 / width - middle),
+    )  # fmt: skip
     mean = np.concatenate([[drift, k], np.zeros(len(rest["error"]))])
     error = np.concatenate([_MEAN_ERROR, rest["error"]])
     spread = np.concatenate([_SPREAD, rest["spread"]])
@@ -126,25 +137,62 @@ def inferred(
 
 
 def _mean_cell(
-    directions: np.ndarray, mean: np.ndarray, unit: float, noise: float
+    directions: np.ndarray, mean: np.ndarray, unit: float, read: float, walk: float, place: float
 ) -> tuple[float, float, float]:
     """g and k of the mean cell by regression, and the error of k.
 
-    The mean read is y_0 + unit (g n - slope sum(y) + step sum(directions)), linear in g, slope and
-    step, of which the nominal values are known up to `_NOMINAL_ERROR`.
+    The mean read is y_0 + unit (g n - slope sum(y) + step sum(d) - fall sum(d y)), d the
+    directions, with noise of the reads and what the pulses' noise adds up to: linear in y_0, g,
+    slope, step and fall. Of all but the slope nominal values are known up to `_NOMINAL_ERROR`. With
+    these integrated out the likelihood is normal in the slope, and often so wide that the slope may
+    as well be zero, which would put w* = g / slope anywhere. What is known of it is its order of
+    magnitude, a normal law of its logarithm, and that w* is somewhere in the range, whose middle is
+    at `place`. Of w* the posterior mean is taken, over a grid of slopes; g and k are those that
+    have it.
     """
-    signs = directions if directions.min() < 0 else np.zeros(len(directions))  # blocks: no steps
-    terms = unit * np.stack([np.ones(len(signs)), -mean[:-1], signs], axis=1)
-    sums = np.concatenate([np.zeros((1, 3)), np.cumsum(terms, axis=0)])
-    table = np.concatenate([np.ones((len(mean), 1)), sums], axis=1)
-    nominal = np.array([mean[0], *_NOMINAL])
-    precise = table.T @ table / (noise**2 + _FLOOR**2) + np.diag(_NOMINAL_ERROR**-2.0)
-    right = table.T @ mean / (noise**2 + _FLOOR**2) + nominal / _NOMINAL_ERROR**2
-    drift, slope = np.linalg.solve(precise, right)[1:3]
-    error = np.sqrt(np.linalg.inv(precise)[2, 2])
-    logarithm = np.log(max(slope, 0.1) / 2) / _REACH
-    k = float(_REACH * np.arctanh(np.clip(logarithm, -0.8, 0.8)))
-    return float(drift), k, float(min(error / max(slope, 0.1), 1.0))
+    blocks = directions.min() > 0
+    signs = np.zeros(len(directions)) if blocks else directions
+    # Alternating pulses don't tell a fall of the step from a drift, so it is left out.
+    falls = signs if np.any(signs[1:] == signs[:-1]) else np.zeros(len(signs))
+    before = mean[:-1]
+    terms = unit * np.stack([np.ones(len(signs)), signs, -falls * before, -before], axis=1)
+    sums = np.concatenate([np.zeros((1, 4)), np.cumsum(terms, axis=0)])
+    table = np.concatenate([np.ones((len(mean), 1)), sums, mean[:, None]], axis=1)
+    white = _whitened(table, np.hypot(read, _FLOOR), walk)
+    products = white.T @ white
+    precise, nominal = _NOMINAL_ERROR**-2.0, np.array([mean[0], *_NOMINAL])
+    others = products[:4, :4] + np.diag(precise)
+    by_slope, alone = np.linalg.solve(
+        others, np.stack([products[:4, 4], products[:4, 5] + precise * nominal], axis=1)
+    ).T
+    information = products[4, 4] - products[4, :4] @ by_slope
+    score = products[4, 5] - products[4, :4] @ alone
+
+    most = 0.9 * _REACH
+    logarithm = np.linspace(-most, most, 401)
+    slope = 2 * np.exp(logarithm)
+    points = alone[1] / slope - by_slope[1]  # w* = g / slope with the g that goes with the slope
+    chance = score * slope - information * slope**2 / 2
+    chance -= (logarithm / _SLOPE_ERROR) ** 2 / 2 + ((points - place) / _RANGE_STD) ** 2 / 2
+    weight = np.exp(chance - chance.max())
+    weight = weight / weight.sum()
+    point = weight @ points
+    std = np.sqrt(weight @ (points - point) ** 2)
+    found = logarithm[np.argmin(np.abs(points - point))]
+    drift, share = point * 2 * np.exp(found), found / _REACH
+    error = std / max(abs(point), std, _FLOOR) / (1 - share**2)
+    return float(drift), float(_REACH * np.arctanh(share)), float(error)
+
+
+def _whitened(columns: np.ndarray, read: float, walk: float) -> np.ndarray:
+    """Columns whose noise, white and a random walk from 0, becomes 1: a Kalman filter's errors."""
+    level, variance, rows = np.zeros(columns.shape[1]), 0.0, []
+    for row in columns:
+        total = variance + read**2
+        rows.append((row - level) / np.sqrt(total))
+        level = level + variance / total * (row - level)
+        variance = variance * read**2 / total + walk**2
+    return np.array(rows)
 
 
 @functools.cache

@@ -34,8 +34,10 @@ from sptrack.pulses.apply import check_weight
 from sptrack.pulses.read_train import pulse_and_read
 
 _LEAST = 8  # pulses
-# Of log f and l / f; cycle noise of 30 % of a step.
-_REST = {"error": np.array([0.3, 0.5]), "spread": np.array([0.3, 0.3]), "noise": np.log(0.3)}
+_CYCLE = 0.3  # cycle noise that is expected, of a step
+_REST = {  # of log f and l / f
+    "error": np.array([0.3, 0.5]), "spread": np.array([0.3, 0.3]), "noise": np.log(_CYCLE),
+}  # fmt: skip
 
 
 class Crossing(NamedTuple):
@@ -66,6 +68,7 @@ def fit_symmetric_point(
     *,
     burst: int = 0,
     first: str = "up",
+    reads: int = 1,
     read_noise_std: float = 0.0,
 ) -> CalibrationResult:
     """Estimates symmetric points from reads after every pulse, by a fit of all cells' responses.
@@ -82,10 +85,12 @@ def fit_symmetric_point(
       num_pulses: pulses per cell N, >= 8.
       burst: pulses of the first burst and of the second one, 2 burst <= N.
       first: direction of the first pulse, "up" or "down".
+      reads: reads before the first and after every pulse, >= 1, of which the mean is taken. With
+        five, N / 10 pulses take as many reads as the mean of zero-shifting's last N / 2.
       read_noise_std: std of the noise of one read, weight units, >= 0; not told to the estimator.
 
     Returns:
-      A `CalibrationResult`; its trace are the reads before the first and after every pulse.
+      A `CalibrationResult`; its trace are the (mean) reads before the first and after every pulse.
 
     Raises:
       TypeError: if `key` is no key, `w` not floating, a count no integer, or inside jax.jit.
@@ -104,18 +109,23 @@ def fit_symmetric_point(
     check_options(num_pulses, "cyclic", first)
     check_number("fit_symmetric_point", "read_noise_std", read_noise_std, 0.0, jnp.inf)
     check_weight(device, w)
+    check_integer("reads", reads)
+    if reads < 1:
+        raise ValueError(f"reads must be >= 1, got {reads}.")
     directions = sequence(num_pulses, burst, first)
-    hidden, trace = _pulse_and_read(as_key(key), device, w, directions, read_noise_std)
+    noise = read_noise_std / np.sqrt(reads)  # of the mean of independent reads of one state
+    hidden, trace = _pulse_and_read(as_key(key), device, w, directions, noise)
     span = nominal_range(device)
     unit = float(device.dw_min) / (span[1] - span[0])
-    estimate, std_error = inferred(_cells, unit, _REST, directions, trace, span)
+    rest = _REST | {"walk": _CYCLE * unit}
+    estimate, std_error = inferred(_cells, unit, rest, directions, trace, span)
     return CalibrationResult(
         estimate=estimate,
         pulses=jnp.asarray(num_pulses),
         trace=trace,
         weight=hidden,
         std_error=std_error,
-        reads=jnp.asarray(num_pulses + 1),
+        reads=jnp.asarray(reads * (num_pulses + 1)),
     )
 
 

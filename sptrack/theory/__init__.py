@@ -3,6 +3,7 @@
 * `linear`: affine cells exactly: moments, stationary variance, two-cycle, pulses to accuracy
 * `zero_shift_bounds`: Theorems 2.2, C.2, C.3, C.4 for any response
 * `tracking`: Lemma 3.5, Lemma 3.10 and what a filter leaves of a chopped signal
+* `drift`: symmetric points that move: lag and noise of what tracks them
 * `rider`: the convergence metric E_K, RIDER's invariant, lower bound and landing point
 * `sgd_bias`: analog SGD's fixed point and its implicit penalty
 * `multi_tile`: scaling with the number of tiles
@@ -12,6 +13,13 @@ device, or arrays as `spt.read_arrays` gives them, and return one number per cel
 docs/theory.md tells what is true of the theorems and what is not.
 """
 
+from sptrack.theory.drift import (
+    best_tracking_rate,
+    erider_lag,
+    rider_following,
+    tracking_lag,
+    tracking_variance,
+)
 from sptrack.theory.linear import (
     LinearCells,
     Moments,
@@ -64,12 +72,14 @@ __all__ = [
     "analog_sgd_fixed_point",
     "asymmetry_potential",
     "asymmetry_ratio",
+    "best_tracking_rate",
     "chopper_leakage",
     "composite_weight",
     "convergence_terms",
     "cyclic_asymmetry_bound",
     "cyclic_error_bound",
     "ema_rate_floor",
+    "erider_lag",
     "implicit_penalty",
     "linear_cells",
     "low_pass_cutoff",
@@ -79,6 +89,7 @@ __all__ = [
     "penalized_optimum",
     "pulses_to_accuracy",
     "response_constants",
+    "rider_following",
     "rider_invariant",
     "rider_landing_point",
     "rider_lower_bound",
@@ -87,5 +98,7 @@ __all__ = [
     "stochastic_error_bound",
     "stochastic_moments",
     "tile_optima",
+    "tracking_lag",
+    "tracking_variance",
     "two_cycle",
 ]
