@@ -126,7 +126,9 @@ def run(config: Config) -> Any:
                 checkpoint=study.checkpoint(config.out, name),
             )
             steps = len(some) * train.epochs * steps_per_epoch(train, dataset)
-            report(method, name, config, time.perf_counter() - begin, steps)
+            of_benchmark = (config.net, config.dataset) == ("fcn", "mnist")
+            peer = PEER.get(method) if of_benchmark else None
+            report(name, time.perf_counter() - begin, steps, peer)
             return {key: records[key] for key in RECORDS}
 
         return work
@@ -143,15 +145,15 @@ def run(config: Config) -> Any:
     return label(config, finished)
 
 
-def report(method: str, name: str, config: Config, seconds: float, steps: int) -> None:
-    """Prints what a part took, compilation included, and aihwkit for as many steps."""
+def report(name: str, seconds: float, steps: int, peer: str | None = None) -> None:
+    """Prints what a part took, compilation included, and aihwkit's program for as many steps."""
     text = (
         f"{name}: {seconds:.0f} s on {jax.device_count()} {jax.default_backend()} device(s), "
         f"{1e3 * seconds / steps:.2f} ms per step and instance"
     )
-    if (config.net, config.dataset) == ("fcn", "mnist") and method in PEER:
-        ms = peer_ms(PEER[method])
-        text += f"; aihwkit on 2 cores, {ms:.1f} ms (benchmark): {ms * steps / 1e3:.0f} s"
+    if peer is not None:
+        ms = peer_ms(peer)
+        text += f"; {peer} on 2 cores, {ms:.1f} ms (benchmark): {ms * steps / 1e3:.0f} s"
     print(text, flush=True)
 
 

@@ -122,3 +122,12 @@ def test_every_method_has_rates_for_both_nets(method):
 def test_wrong_values_are_refused(tmp_path, flags, message):
     with pytest.raises(SystemExit, match=message):
         robustness.main(["--out", str(tmp_path), *flags])
+
+
+def test_the_peer_s_time_is_that_of_the_benchmark_times_the_steps(capsys):
+    robustness.report("part", 10.0, 1000)
+    robustness.report("part", 10.0, 1000, robustness.PEER["erider"])
+    alone, beside = capsys.readouterr().out.splitlines()
+    assert "10.00 ms per step" in alone and "aihwkit" not in alone
+    ms = robustness.peer_ms("aihwkit, chopped")
+    assert ms > 0 and beside.endswith(f"{ms:.1f} ms (benchmark): {ms:.0f} s")
