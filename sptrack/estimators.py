@@ -273,19 +273,13 @@ def unroll(
     @jax.checkpoint
     def one(leaves, start):
         if truncate:
-            leaves = jax.tree.map(_cut, leaves)
+            leaves = jax.lax.stop_gradient(leaves)
         carry, outputs = jax.lax.scan(step, unpacked(leaves), start + jnp.arange(segment))
         return packed(carry), outputs
 
     leaves, outputs = jax.lax.scan(one, packed(carry), jnp.arange(0, num_steps, segment))
     outputs = jax.tree.map(lambda x: x.reshape(num_steps, *x.shape[2:]), outputs)
     return unpacked(leaves), outputs
-
-
-def _cut(leaf: Any) -> Any:
-    """`leaf` without a gradient; integers have none."""
-    leaf = jnp.asarray(leaf)
-    return jax.lax.stop_gradient(leaf) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
 
 def _check_samples(name: str, what: str, count: Any) -> None:

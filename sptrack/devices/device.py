@@ -215,7 +215,7 @@ def symmetric_point(device: Any) -> Array:
     low, high = (jnp.asarray(bound, float) for bound in device.bounds())
     shape = jnp.broadcast_shapes(low.shape, jax.eval_shape(device.response, low)[0].shape)
     low, high = (jnp.broadcast_to(x, shape) for x in (low, high))
-    fixed = jax.tree.map(_without_gradient, device)
+    fixed = jax.tree.map(without_gradient, device)
     root = _bisected(fixed, jax.lax.stop_gradient(low), jax.lax.stop_gradient(high))
     at = jnp.nan_to_num(root)
     value, slope = jax.jvp(lambda w: asymmetric_part(fixed, w), (at,), (jnp.ones_like(at),))
@@ -225,7 +225,8 @@ def symmetric_point(device: Any) -> Array:
     return jnp.where(vanishes, jnp.clip(jnp.zeros_like(low), low, high), found)
 
 
-def _without_gradient(leaf: Any) -> Any:
+def without_gradient(leaf: Any) -> Any:
+    """A leaf of a device as a constant; what is no array stays as it is."""
     return jax.lax.stop_gradient(leaf) if isinstance(leaf, jax.Array) else leaf
 
 

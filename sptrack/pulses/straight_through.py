@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from sptrack._typing import Array
+from sptrack.devices.device import without_gradient
 
 GRADIENTS = ("pathwise", "straight_through")
 
@@ -24,11 +25,7 @@ def straight_through(
 
     `drawn` itself is never differentiated, so loops that can't be are fine in it.
     """
-    fixed = jax.tree.map(_without_gradient, arguments)
+    fixed = jax.tree.map(without_gradient, arguments)
     smooth = mean(*arguments)
     zero = smooth - jax.lax.stop_gradient(smooth)
     return drawn(*fixed) + jnp.where(jnp.isfinite(smooth), zero, 0)
-
-
-def _without_gradient(leaf: Any) -> Any:
-    return jax.lax.stop_gradient(leaf) if isinstance(leaf, jax.Array) else leaf
