@@ -30,21 +30,18 @@ tried on CIFAR-100. The digital rate is the same for all methods.
 import csv
 import dataclasses
 import sys
-import time
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 import sptrack as spt
-from experiments import data, distributed, robustness, study, tables, tuned
+from experiments import data, distributed, robustness, study, tables
 from experiments.nets import ResNetConfig
 from experiments.training import (
     UNITS,
     TrainConfig,
-    member_keys,
     steps_per_epoch,
-    train_population,
 )
 
 REFERENCE = Path(__file__).parent / "reference" / "figure_4_middle_loss.csv"
@@ -170,31 +167,10 @@ def run(config: Config) -> Any:
     chunks = range(0, len(whole), config.chunk)
 
     def part(method, first):
-        name, some = f"{method}_{first}", whole[first : first + config.chunk]
-        means, stds, seeds = zip(*some, strict=True)
-
-        def make(key, mean, std):
-            cells = spt.presets.reram_array_hfo2(reference_mean=mean, reference_std=std)
-            return tuned.make_analog(
-                method, key, cells, train, dataset, RATES[method], config.reads_per_transfer
-            )
-
-        def work():
-            begin = time.perf_counter()
-            records = train_population(
-                make,
-                train,
-                dataset,
-                member_keys(seeds, fast_random=True),
-                numbers={"mean": means, "std": stds},
-                progress=f"{method} {first + 1}-{first + len(some)} of {len(whole)}".ljust(20),
-                checkpoint=study.checkpoint(config.out, name),
-            )
-            steps = len(some) * train.epochs * steps_per_epoch(train, dataset)
-            robustness.report(name, time.perf_counter() - begin, steps)
-            return {key: records[key] for key in RECORDS}
-
-        return work
+        return lambda: robustness.trained(
+            method, whole, first, config.chunk, train, dataset, RATES[method],
+            config.reads_per_transfer, config.out,
+        )  # fmt: skip
 
     finished = study.collect(
         config.out,

@@ -28,7 +28,13 @@ import numpy as np
 
 import sptrack as spt
 from experiments import data, distributed, study, tables, tuned
-from experiments.training import UNITS, member_keys, steps_per_epoch, train_population
+from experiments.training import (
+    UNITS,
+    TrainConfig,
+    member_keys,
+    steps_per_epoch,
+    train_population,
+)
 
 REFERENCE = Path(__file__).parent / "reference" / "tables_1_2_accuracy.csv"
 PAPER = {"fcn": "T2_FCN", "lenet": "T1_LeNet"}  # which of the tables
@@ -106,32 +112,13 @@ def run(config: Config) -> Any:
     whole = members(config)
     chunks = range(0, len(whole), config.chunk)
 
+    of_benchmark = (config.net, config.dataset) == ("fcn", "mnist")
+
     def part(method, first):
-        name, some = f"{method}_{first}", whole[first : first + config.chunk]
-        means, stds, seeds = zip(*some, strict=True)
-
-        def make(key, mean, std):
-            cells = spt.presets.reram_array_hfo2(reference_mean=mean, reference_std=std)
-            return tuned.make_analog(method, key, cells, train, dataset, rates[method], reads)
-
-        def work():
-            begin = time.perf_counter()
-            records = train_population(
-                make,
-                train,
-                dataset,
-                member_keys(seeds, fast_random=True),
-                numbers={"mean": means, "std": stds},
-                progress=f"{method} {first + 1}-{first + len(some)} of {len(whole)}".ljust(20),
-                checkpoint=study.checkpoint(config.out, name),
-            )
-            steps = len(some) * train.epochs * steps_per_epoch(train, dataset)
-            of_benchmark = (config.net, config.dataset) == ("fcn", "mnist")
-            peer = PEER.get(method) if of_benchmark else None
-            report(name, time.perf_counter() - begin, steps, peer)
-            return {key: records[key] for key in RECORDS}
-
-        return work
+        return lambda: trained(
+            method, whole, first, config.chunk, train, dataset, rates[method], reads, config.out,
+            peer=PEER.get(method) if of_benchmark else None,
+        )  # fmt: skip
 
     settings = {"train": train, "rates": rates, "reads_per_transfer": reads}
     finished = study.collect(
@@ -143,6 +130,42 @@ def run(config: Config) -> Any:
         overwrite=config.overwrite,
     )
     return label(config, finished)
+
+
+def trained(
+    method: str,
+    whole: list[tuple[float, float, int]],
+    first: int,
+    chunk: int,
+    train: TrainConfig,
+    dataset: Any,
+    rates: dict[str, Any],
+    reads: int,
+    out: Path,
+    *,
+    peer: str | None = None,
+) -> study.Records:
+    """Trains members first, first + 1, ... (reference mean, std and seed), a chunk of the whole."""
+    name, some = f"{method}_{first}", whole[first : first + chunk]
+    means, stds, seeds = zip(*some, strict=True)
+
+    def make(key, mean, std):
+        cells = spt.presets.reram_array_hfo2(reference_mean=mean, reference_std=std)
+        return tuned.make_analog(method, key, cells, train, dataset, rates, reads)
+
+    begin = time.perf_counter()
+    records = train_population(
+        make,
+        train,
+        dataset,
+        member_keys(seeds, fast_random=True),
+        numbers={"mean": means, "std": stds},
+        progress=f"{method} {first + 1}-{first + len(some)} of {len(whole)}".ljust(20),
+        checkpoint=study.checkpoint(out, name),
+    )
+    steps = len(some) * train.epochs * steps_per_epoch(train, dataset)
+    report(name, time.perf_counter() - begin, steps, peer)
+    return {key: records[key] for key in RECORDS}
 
 
 def report(name: str, seconds: float, steps: int, peer: str | None = None) -> None:

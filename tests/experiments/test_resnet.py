@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 import sptrack as spt
-from experiments import resnet
+from experiments import resnet, robustness
 from experiments.nets import ResNetConfig, make_net
 from experiments.training import falling
 
@@ -88,7 +88,7 @@ def test_a_smoke_run_writes_everything_and_a_resumed_one_computes_nothing(tmp_pa
     assert (tmp_path / "resnet.png").stat().st_size > 10_000
     assert dict(spt.results.load(tmp_path / "resnet.nc").sizes)["point"] == 1
     assert (tmp_path / "manifest.json").exists()
-    monkeypatch.setattr(resnet, "train_population", None)  # calling it would raise
+    monkeypatch.setattr(robustness, "train_population", None)  # calling it would raise
     before = (tmp_path / "resnet.csv").read_bytes()
     resnet.main(["--smoke", "--out", str(tmp_path), "--resume"])
     assert (tmp_path / "resnet.csv").read_bytes() == before
