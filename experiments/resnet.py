@@ -295,18 +295,13 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
 
 def shown(row: dict[str, Any]) -> dict[str, str]:
     """A row with as many digits as mean something."""
-
-    def spread(name, form):
-        error = row[f"{name}_std"]
-        return format(row[name], form) + ("" if error is None else f" ± {error:{form}}")
-
     return {
         "method": row["method"],
         "mean": f"{row['reference_mean']:g}",
         "std": f"{row['reference_std']:g}",
-        "training loss": spread("train_loss", ".3f"),
+        "training loss": tables.with_spread(row, "train_loss", ".3f"),
         "authors' loss": "" if row["paper_loss"] is None else f"{row['paper_loss']:.3f}",
-        "accuracy %": spread("accuracy_percent", ".1f"),
+        "accuracy %": tables.with_spread(row, "accuracy_percent", ".1f"),
         "SP RMS error": f"{row['sp_rms_error']:.3f}",
         "training": f"{row['pulses_training']:.1f}",
         "transfer": f"{row['pulses_transfer']:.3f}",

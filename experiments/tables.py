@@ -29,6 +29,12 @@ def write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:
         writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
 
 
+def with_spread(row: dict[str, Any], name: str, form: str) -> str:
+    """A column of a row as text, with the standard deviation in `name`_std where there is one."""
+    error = row[f"{name}_std"]
+    return format(row[name], form) + ("" if error is None else f" ± {error:{form}}")
+
+
 def _is_number(cell: str) -> bool:
     """Whether a cell is a number, or empty."""
     try:

@@ -208,17 +208,12 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
 
 def shown(row: dict[str, Any]) -> dict[str, str]:
     """A row with as many digits as mean something."""
-
-    def spread(name, form):
-        error = row[f"{name}_std"]
-        return format(row[name], form) + ("" if error is None else f" ± {error:{form}}")
-
     return {
         "method": row["method"],
         "N": str(row["calibration"]),
         "mean offset": "" if row["mean_offset"] is None else f"{row['mean_offset']:.5f}",
-        "training loss": spread("train_loss", ".2g"),
-        "accuracy %": spread("test_accuracy", ".1f"),
+        "training loss": tables.with_spread(row, "train_loss", ".2g"),
+        "accuracy %": tables.with_spread(row, "test_accuracy", ".1f"),
         "authors' loss": "" if row["paper_loss"] is None else f"{row['paper_loss']:.3g}",
     }
 
