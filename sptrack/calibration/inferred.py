@@ -133,7 +133,10 @@ def inferred(
     with jax.enable_x64(True):
         found = _program(cells)(directions, reads, mean, error, spread, noise, uncertain, unit)
         point, std = (width * np.asarray(part).reshape(trace.shape[1:]) for part in found)
-    return jnp.asarray(point + width * middle, trace.dtype), jnp.asarray(std, trace.dtype)
+    # A symmetric point is where its cell can be: in the nominal range, or where it has been.
+    low, high = np.fmin(span[0], np.nanmin(trace, 0)), np.fmax(span[1], np.nanmax(trace, 0))
+    point = np.clip(point + width * middle, low, high)
+    return jnp.asarray(point, trace.dtype), jnp.asarray(std, trace.dtype)
 
 
 def _mean_cell(

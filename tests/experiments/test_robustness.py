@@ -54,8 +54,8 @@ def test_chunks_are_put_back_where_they_belong(tmp_path, fake_training):
     flags = ["--dataset", "digits", "--epochs", "2", "--methods", "agad", "ttv2", "--seeds", "2"]
     flags += ["--means", "0", "0.4", "--stds", "0.05", "1"]
     whole, chunked = tmp_path / "whole", tmp_path / "chunked"
-    robustness.main([*flags, "--out", str(whole)])
-    assert len(fake_training) == 2
+    robustness.main([*flags, "--out", str(whole), "--chunk", "8"])
+    assert fake_training == ["agad 1-8 of 8", "ttv2 1-8 of 8"]
     robustness.main([*flags, "--out", str(chunked), "--chunk", "3"])
     assert fake_training[2:5] == ["agad 1-3 of 8", "agad 4-6 of 8", "agad 7-8 of 8"]
     assert read_rows(chunked) == read_rows(whole)
@@ -76,7 +76,7 @@ def test_an_interrupted_table_goes_on(tmp_path, fake_training, monkeypatch):
             raise KeyboardInterrupt
         return train(*arguments, **options)
 
-    flags = ["--dataset", "digits", "--epochs", "1", "--out", str(tmp_path)]
+    flags = ["--dataset", "digits", "--epochs", "1", "--out", str(tmp_path), "--chunk", "72"]
     monkeypatch.setattr(robustness, "train_population", interrupted)
     with pytest.raises(SystemExit):
         robustness.main(flags)
