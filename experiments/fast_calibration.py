@@ -4,10 +4,11 @@
 
 Cells start at -0.5. Cyclic zero-shifting (the last read, and the mean of the reads after the last
 half of the pulses) is compared with `spt.extrapolate_zero_shift` and `spt.fit_symmetric_point`, of
-pulses that alternate and of half of them up, half of them down ("bursts"), without and with noise
-of reads. Counted are pulses per cell; reads are given beside them. With five reads per pulse a fit
-of N / 10 pulses has as many as the mean of the last half of N. Errors are RMS over cells and seeds,
-every seed an array of its own. The factor at equal error is the number of pulses after which
+pulses that alternate, of half of them up, half of them down ("bursts"), and of pulses that
+`spt.design_pulses` has found for another array of the same kind ("designed"), without and with
+noise of reads. Counted are pulses per cell; reads are given beside them. With five reads per pulse
+a fit of N / 10 pulses has as many as the mean of the last half of N. Errors are RMS over cells and
+seeds, every seed an array of its own. The factor at equal error is the number of pulses after which
 zero-shifting has got the error of our estimate for the first time, over ours; where it never does,
 "> " and the factor at the end of its run. The estimators take steps to be affine: cells of
 `wrong_power` (power 2) and `wrong_exponential` have others.
@@ -27,6 +28,7 @@ import sptrack as spt
 from experiments import distributed, study, tables
 
 START = -0.5
+DESIGNED = 1000  # seed of the array that pulses are designed for
 CELLS: dict[str, Callable[[], Any]] = {
     "figure_1_soft_bounds": spt.presets.figure_1_soft_bounds,
     "reram_array_om": spt.presets.reram_array_om,
@@ -38,7 +40,7 @@ CELLS: dict[str, Callable[[], Any]] = {
     "wrong_exponential": spt.presets.reram_es,
 }  # fmt: skip
 READ_NOISES = 0.0, 0.06
-OURS = ("extrapolated", "fit", "fit of bursts", "fit of bursts, 5 reads")
+OURS = ("extrapolated", "fit", "fit of bursts", "fit of bursts, 5 reads", "fit of designed")
 ZERO_SHIFTS = ("zero-shift, last", "zero-shift, tail")
 
 
@@ -71,11 +73,20 @@ class Config:
 
 def errors(name: str, read_noise: float, config: Config) -> study.Records:
     """The records of all seeds, on a leading axis."""
-    of_seeds = [seed_errors(name, read_noise, seed, config) for seed in range(config.seeds)]
+    like = spt.sample_device(jax.random.key(DESIGNED), CELLS[name](), (config.size,))
+    designs = {
+        n: spt.design_pulses(like, jnp.full(config.size, START), n, read_noise_std=read_noise)
+        for n in config.pulses
+    }
+    of_seeds = [
+        seed_errors(name, read_noise, seed, designs, config) for seed in range(config.seeds)
+    ]
     return {kind: np.stack([one[kind] for one in of_seeds]) for kind in of_seeds[0]}
 
 
-def seed_errors(name: str, read_noise: float, seed: int, config: Config) -> study.Records:
+def seed_errors(
+    name: str, read_noise: float, seed: int, designs: dict[int, spt.PulseDesign], config: Config
+) -> study.Records:
     """RMS errors over the cells that have a symmetric point, ours and zero-shifting's curves."""
     sample, pulse, ours = jax.random.split(jax.random.key(seed), 3)
     device = spt.sample_device(sample, CELLS[name](), (config.size,))
@@ -99,7 +110,7 @@ def seed_errors(name: str, read_noise: float, seed: int, config: Config) -> stud
         found = []
         for n in config.pulses:
             key = jax.random.fold_in(jax.random.fold_in(ours, index), n)
-            found.append(estimated(kind, key, device, start, n, read_noise))
+            found.append(estimated(kind, key, device, start, n, read_noise, designs[n]))
         records[kind] = rms([one.estimate for one in found])
         records[f"reads, {kind}"] = np.array([int(one.reads) for one in found])
         stated = [float(jnp.sqrt(jnp.nanmean(one.std_error**2))) for one in found]
@@ -107,15 +118,19 @@ def seed_errors(name: str, read_noise: float, seed: int, config: Config) -> stud
     return records
 
 
-def estimated(kind: str, key: Any, device: Any, w: Any, n: int, read_noise: float) -> Any:
+def estimated(
+    kind: str, key: Any, device: Any, w: Any, n: int, read_noise: float, design: spt.PulseDesign
+) -> spt.CalibrationResult:
     """What one of our estimators finds with n pulses."""
     if kind == "extrapolated":
         return spt.extrapolate_zero_shift(key, device, w, n, read_noise_std=read_noise)
     burst = n // 2 if "bursts" in kind else 0
     reads = 5 if kind.endswith("5 reads") else 1
+    directions = design.directions if "designed" in kind else None
     return spt.fit_symmetric_point(
-        key, device, w, n, burst=burst, reads=reads, read_noise_std=read_noise
-    )
+        key, device, w, n,
+        burst=burst, directions=directions, reads=reads, read_noise_std=read_noise,
+    )  # fmt: skip
 
 
 def zero_shift_grid(config: Config) -> np.ndarray:

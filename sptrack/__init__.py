@@ -20,7 +20,9 @@ from sptrack import (
 )
 from sptrack.calibration import (
     CalibrationResult,
+    PulseDesign,
     ZeroShiftResult,
+    design_pulses,
     extrapolate_zero_shift,
     fit_symmetric_point,
     zero_shift,
@@ -112,6 +114,7 @@ __all__ = [
     "PowStep",
     "PowStepReference",
     "PowerResponse",
+    "PulseDesign",
     "PulseTrain",
     "ReferencePair",
     "ResidualState",
@@ -134,6 +137,7 @@ __all__ = [
     "coincidence_update",
     "compare_fits",
     "costs",
+    "design_pulses",
     "devices",
     "erider",
     "erider_released",

@@ -7,12 +7,14 @@ import jax.numpy as jnp
 import pytest
 
 
+@pytest.mark.keys_are_checked
 def test_a_key_used_twice_raises(key):
     jax.random.normal(key)
     with pytest.raises(jax.errors.KeyReuseError):
         jax.random.normal(key)
 
 
+@pytest.mark.keys_are_checked
 def test_a_key_used_twice_under_jit_raises(key):
     with pytest.raises(jax.errors.KeyReuseError):
         jax.jit(lambda k: jax.random.normal(k) + jax.random.uniform(k))(key)

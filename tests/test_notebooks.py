@@ -28,6 +28,7 @@ def test_the_two_files_of_a_pair_agree(script):
     assert code_cells(script) == code_cells(script.with_suffix(".ipynb"))
 
 
+@pytest.mark.keys_are_checked
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_a_notebook_runs(script, monkeypatch):

@@ -86,6 +86,7 @@ def test_public_names_have_an_example(name, value):
     assert fault(value) is None, f"{name} {fault(value)}"
 
 
+@pytest.mark.keys_are_checked
 @pytest.mark.parametrize("module_name", MODULES)
 def test_examples_run(module_name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -141,6 +142,7 @@ def test_only_rounding_is_forgiven():
     assert not check("0.3\n", "0.3 0.3\n", OPTIONS)
 
 
+@pytest.mark.keys_are_checked
 def test_wrong_examples_are_seen():
     report = failures(examples(__name__))
     assert "Expected:\n    3\nGot:\n    2" in report

@@ -23,8 +23,8 @@ from sptrack.inference.hierarchy import Law, hierarchical
 
 _REACH = 2.0
 _NOMINAL = 0.0, 1.0, 0.0  # drift, step and fall of the mean cell
-_NOMINAL_ERROR = np.array([1.0, 1.4, 0.3, 0.5])  # of the first read, and of these
-_SLOPE_ERROR = 0.7  # of log slope of the mean cell, around soft bounds: the presets' std is 0.75
+NOMINAL_ERROR = np.array([1.0, 1.4, 0.3, 0.5])  # of the first read, and of these
+SLOPE_ERROR = 0.7  # of log slope of the mean cell, around soft bounds: the presets' std is 0.75
 _RANGE_STD = 12**-0.5  # of a point somewhere in the range
 _MEAN_ERROR = np.array([0.05, 0.1])  # of g and k of the mean cell, which is not the cells' mean
 _SPREAD = np.array([0.3, 0.2])  # over cells, of g and k
@@ -146,7 +146,7 @@ def _mean_cell(
 
     The mean read is y_0 + unit (g n - slope sum(y) + step sum(d) - fall sum(d y)), d the
     directions, with noise of the reads and what the pulses' noise adds up to: linear in y_0, g,
-    slope, step and fall. Of all but the slope nominal values are known up to `_NOMINAL_ERROR`. With
+    slope, step and fall. Of all but the slope nominal values are known up to `NOMINAL_ERROR`. With
     these integrated out the likelihood is normal in the slope, and often so wide that the slope may
     as well be zero, which would put w* = g / slope anywhere. What is known of it is its order of
     magnitude, a normal law of its logarithm, and that w* is somewhere in the range, whose middle is
@@ -163,7 +163,7 @@ def _mean_cell(
     table = np.concatenate([np.ones((len(mean), 1)), sums, mean[:, None]], axis=1)
     white = _whitened(table, np.hypot(read, _FLOOR), walk)
     products = white.T @ white
-    precise, nominal = _NOMINAL_ERROR**-2.0, np.array([mean[0], *_NOMINAL])
+    precise, nominal = NOMINAL_ERROR**-2.0, np.array([mean[0], *_NOMINAL])
     others = products[:4, :4] + np.diag(precise)
     by_slope, alone = np.linalg.solve(
         others, np.stack([products[:4, 4], products[:4, 5] + precise * nominal], axis=1)
@@ -176,7 +176,7 @@ def _mean_cell(
     slope = 2 * np.exp(logarithm)
     points = alone[1] / slope - by_slope[1]  # w* = g / slope with the g that goes with the slope
     chance = score * slope - information * slope**2 / 2
-    chance -= (logarithm / _SLOPE_ERROR) ** 2 / 2 + ((points - place) / _RANGE_STD) ** 2 / 2
+    chance -= (logarithm / SLOPE_ERROR) ** 2 / 2 + ((points - place) / _RANGE_STD) ** 2 / 2
     weight = np.exp(chance - chance.max())
     weight = weight / weight.sum()
     point = weight @ points

@@ -68,6 +68,7 @@ def fit_symmetric_point(
     *,
     burst: int = 0,
     first: str = "up",
+    directions: Any = None,
     reads: int = 1,
     read_noise_std: float = 0.0,
 ) -> CalibrationResult:
@@ -85,6 +86,8 @@ def fit_symmetric_point(
       num_pulses: pulses per cell N, >= 8.
       burst: pulses of the first burst and of the second one, 2 burst <= N.
       first: direction of the first pulse, "up" or "down".
+      directions: of all pulses, 1 or -1, shape (N,), instead of `burst` and `first`; those of
+        `spt.design_pulses`, for example.
       reads: reads before the first and after every pulse, >= 1, of which the mean is taken. With
         five, N / 10 pulses take as many reads as the mean of zero-shifting's last N / 2.
       read_noise_std: std of the noise of one read, weight units, >= 0; not told to the estimator.
@@ -112,7 +115,10 @@ def fit_symmetric_point(
     check_integer("reads", reads)
     if reads < 1:
         raise ValueError(f"reads must be >= 1, got {reads}.")
-    directions = sequence(num_pulses, burst, first)
+    if directions is None:
+        directions = sequence(num_pulses, burst, first)
+    else:
+        directions = _checked(directions, num_pulses, burst, first)
     noise = read_noise_std / np.sqrt(reads)  # of the mean of independent reads of one state
     hidden, trace = _pulse_and_read(as_key(key), device, w, directions, noise)
     span = nominal_range(device)
@@ -143,6 +149,21 @@ def sequence(num_pulses: int, burst: int, first: str) -> np.ndarray:
     alternating = np.where((index - 2 * burst) % 2 == 0, 1, -1)
     directions = np.where(index < burst, 1, np.where(index < 2 * burst, -1, alternating))
     return directions if first == "up" else -directions
+
+
+def _checked(directions: Any, num_pulses: int, burst: int, first: str) -> np.ndarray:
+    """Directions that were given, if they are some and nothing else says which."""
+    found = np.asarray(directions)
+    if burst != 0 or first != "up":
+        raise ValueError(
+            f"Give directions, or burst and first; got directions, burst={burst}, first={first!r}."
+        )
+    if found.shape != (num_pulses,) or num_pulses < _LEAST or not np.all(np.abs(found) == 1):
+        raise ValueError(
+            f"directions must be 1 or -1 for each of num_pulses={num_pulses} (>= {_LEAST}) pulses, "
+            f"got shape {found.shape} with values {np.unique(found)[:5]}."
+        )
+    return found.astype(int)
 
 
 def _cells(point: Array, unit: Any) -> Crossing:

@@ -130,26 +130,32 @@ def maximise(
     prior: Prior,
     *,
     iterations: int,
+    tolerance: float = 0.0,
 ) -> Optimum:
     """Maximises likelihood times prior by damped scoring (Levenberg and Marquardt).
 
-    A fixed number of iterations, so that many problems under `jax.vmap` cost what one costs.
+    Under `jax.vmap` the search goes on until all problems have ended theirs.
 
     Args:
       filter_: parameters (cells, p + s) -> `Innovations`.
       cells: own parameters to start from, shape (cells, p).
       shared: parameters in common to start from, shape (s,).
       prior: of both; what is shared has it once per cell.
-      iterations: how often the likelihood and its derivatives are evaluated.
+      iterations: how often the likelihood and its derivatives are evaluated, at most.
+      tolerance: decrement at which the search ends.
     """
     own = cells.shape[1]
 
-    def iterate(carry, _):
-        best, trial, damping = carry
+    def goes_on(carry):
+        count, best, *_ = carry
+        return (count < iterations) & (best.decrement > tolerance)
+
+    def iterate(carry):
+        count, best, trial, damping = carry
         point = joined(*trial)
         summary = penalised(summarise(filter_, point), point, prior)
         better = jnp.sum(summary.value) > jnp.sum(best.summary.value)
-        fresh = Optimum(trial[0], trial[1], summary, jnp.asarray(0, point.dtype))
+        fresh = Optimum(trial[0], trial[1], summary, _gain(summary, own))
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), fresh, best)
         damping = jnp.where(better, damping / 5, damping * 4)
         damping = jnp.clip(damping, *_DAMPING[1:])
@@ -158,7 +164,7 @@ def maximise(
             old + jnp.clip(step, -_LARGEST_STEP, _LARGEST_STEP)
             for old, step in zip((best.cells, best.shared), steps, strict=True)
         ]
-        return (best, trial, damping), None
+        return count + 1, best, trial, damping
 
     point = joined(cells, shared)
     lowest = jnp.full(len(cells), -jnp.inf, point.dtype)
@@ -168,9 +174,7 @@ def maximise(
     nothing = Summary(lowest, jnp.zeros_like(point), unit)
     first = Optimum(cells, shared, nothing, jnp.asarray(jnp.inf, point.dtype))
     damping = jnp.asarray(_DAMPING[0], point.dtype)
-    carry = first, [cells, shared], damping
-    best = jax.lax.scan(iterate, carry, length=iterations)[0][0]
-    return best._replace(decrement=_gain(best.summary, own))
+    return jax.lax.while_loop(goes_on, iterate, (0, first, [cells, shared], damping))[1]
 
 
 def _gain(summary: Summary, own: int) -> Array:

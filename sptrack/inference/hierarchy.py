@@ -23,6 +23,7 @@ from sptrack.inference.filter import Innovations
 
 _WEAK = 0.04  # precision of what is shared, around its start
 _LAW_STEPS = 50
+_CONVERGED = 1e-4  # decrement: twice the gain in log-likelihood, of all cells, of one more step
 _STIFF = 0.05  # weight of the spread that is expected in the one that is found
 _WIDEST, _FARTHEST = 1.5, 6.0  # std of a law; coordinate of a cell
 _NARROWEST = 1e-8  # variance of a law; coordinates are of order 1
@@ -77,8 +78,8 @@ def hierarchical(
       cells: how many.
       shared: coordinates in common to start from, shape (s,).
       rounds: of law and cells.
-      iterations: of the search for the cells, in each round; where reads are exact, ten leave
-        some cells far from their optimum.
+      iterations: of the search for the cells, in each round, at most; where reads are exact, ten
+        leave some cells far from their optimum.
     """
     p = len(known.mean)
 
@@ -116,7 +117,9 @@ def _search(filter_, x, shared, law, shared_start, iterations) -> tuple[Array, A
         jnp.concatenate([jnp.ones(p), jnp.full_like(shared_start, _WEAK / count)])[None],
     )
     start = (x - law.mean[None]) @ back.T
-    optimum = maximise(of_standard, start, shared, prior, iterations=iterations)
+    optimum = maximise(
+        of_standard, start, shared, prior, iterations=iterations, tolerance=_CONVERGED
+    )
     gradient = (optimum.summary.gradient[:, :p] + optimum.cells) @ back  # the prior taken off
     information = optimum.summary.information[:, :p, :p] - jnp.eye(p)[None]
     information = jnp.einsum("ji,cjk,kl->cil", back, information, back)

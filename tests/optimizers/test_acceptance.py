@@ -16,12 +16,6 @@ WRITE_NOISE = spt.presets.reram_array_om(reference_mean=0.4, reference_std=0.4)
 RATES = {"transfer_rate": 0.02, "gamma": 0.4}
 
 
-@pytest.fixture
-def key(request, seed_of):
-    """Keys of the fast generator, whose programs compile in a third of the time."""
-    return spt.random.fast_key(seed_of(request.node))
-
-
 def train(tx, steps, shape=(4, 3), record=lambda state: None):
     """Final parameters and state on a noisy quadratic, and what `record` kept of every step."""
     params = {"w": jnp.zeros(shape)}

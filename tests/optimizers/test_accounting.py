@@ -35,12 +35,6 @@ WEIGHT = jnp.asarray(RNG.normal(size=(3, 2)) * 0.1)
 GRADS = jnp.asarray(RNG.normal(size=(4, 3, 2)))
 
 
-@pytest.fixture
-def fast(request, seed_of):
-    """A key of the fast generator, whose programs compile in a third of the time."""
-    return spt.random.fast_key(seed_of(request.node))
-
-
 def make(name, key, spec=STEPS, **changed):
     factory, options = ALGORITHMS[name]
     specs = {"weight_spec": spec}
@@ -65,13 +59,13 @@ def array(state, name):
 
 
 @everyone
-def test_details_are_what_the_weights_did(fast, name):
+def test_details_are_what_the_weights_did(key, name):
     """Constant steps of 0.01 far from the bounds: the weight's path is the explicit pulse train.
 
     Each write sends pulses of one direction to a cell, so its change / 0.01 is that train's sum.
     """
     spec = spt.ConstantStep(dw_min=0.01, **{**QUIET, "w_max": 1e3, "w_min": -1e3})
-    states = follow(make(name, fast, spec, count="detailed"))
+    states = follow(make(name, key, spec, count="detailed"))
     details = spt.pulse_details(states[-1])
     purposes = {"training": "weight"} if name == "analog_sgd" else {
         "training": "residual", "transfer": "weight"}  # fmt: skip
@@ -94,10 +88,10 @@ def test_details_are_what_the_weights_did(fast, name):
 
 
 @everyone
-def test_totals_do_not_depend_on_what_is_counted(fast, name):
+def test_totals_do_not_depend_on_what_is_counted(key, name):
     """And neither do weights, bit for bit; "none" has no counters to read."""
     total, detailed, none = (
-        follow(make(name, fast, count=count), GRADS[:2])[-1]
+        follow(make(name, key, count=count), GRADS[:2])[-1]
         for count in ("total", "detailed", "none")
     )
     assert same_bits(spt.read_arrays(total), spt.read_arrays(detailed))
@@ -111,12 +105,12 @@ def test_totals_do_not_depend_on_what_is_counted(fast, name):
 
 
 @everyone
-def test_what_is_off_costs_nothing(fast, name):
+def test_what_is_off_costs_nothing(key, name):
     """No leaf of the state, and nothing in the program of a step, has to do with counting."""
     params = {"w": WEIGHT}
     states, programs = {}, {}
     for count in ("total", "detailed", "none"):
-        tx = make(name, fast, count=count)
+        tx = make(name, key, count=count)
         states[count] = tx.init(params)
         step = jax.make_jaxpr(tx.update)({"w": GRADS[0]}, states[count], params)
         programs[count] = len(step.jaxpr.eqns), len(step.jaxpr.invars)
@@ -132,11 +126,11 @@ def test_what_is_off_costs_nothing(fast, name):
     assert all(leaf.ndim == 0 for leaf in words)
 
 
-def test_saturated_pulses_are_told_by_direction(fast):
+def test_saturated_pulses_are_told_by_direction(key):
     """Cells driven to both bounds, against the oracle that looks at every pulse."""
     cells = oracle.ConstantCells(0.01, 0.01, 0.6, -0.6)
     for method in ("exact", "aggregate"):
-        tx = make("analog_sgd", fast, learning_rate=1.0, method=method, count="detailed")
+        tx = make("analog_sgd", key, learning_rate=1.0, method=method, count="detailed")
         states = follow(tx, [jnp.round(g * 30) * 0.01 for g in GRADS])
         state, sent, moved = np.array(WEIGHT, float), 0, 0
         for g in GRADS:
@@ -160,9 +154,9 @@ def test_saturated_pulses_are_told_by_direction(fast):
         assert (moved < sent).any() and moved.any()
 
 
-def test_pulses_on_stuck_cells_are_apart(fast):
+def test_pulses_on_stuck_cells_are_apart(key):
     spec = spt.presets.reram_array_hfo2(corrupt_devices_prob=0.5)
-    state = follow(make("erider", fast, spec, learning_rate=2.0, count="detailed"))[-1]
+    state = follow(make("erider", key, spec, learning_rate=2.0, count="detailed"))[-1]
     low, high = spt.bounds(state.residual.device["w"])
     stuck = np.asarray(low == high)
     assert stuck.any() and not stuck.all()
@@ -176,10 +170,10 @@ def test_pulses_on_stuck_cells_are_apart(fast):
     np.testing.assert_array_equal(effective + saturated + lost, sent)
 
 
-def test_counters_are_right_beyond_32_bits(fast):
+def test_counters_are_right_beyond_32_bits(key):
     """From preset counters of 2^32 - 1 and 5 2^32 + 2^31; without 64-bit mode."""
     assert not jax.config.jax_enable_x64
-    tx = make("analog_sgd", fast, learning_rate=1.0, count="detailed")
+    tx = make("analog_sgd", key, learning_rate=1.0, count="detailed")
     params = {"w": WEIGHT}
     begin = tx.init(params)
     counter = array(begin, "weight").pulses["w"]
@@ -215,8 +209,8 @@ def test_wide_numbers_add_like_integers_and_like_doubles():
     np.testing.assert_allclose(wide_value(sum_up(begin)), expected, rtol=2e-8)
 
 
-def test_expected_pulses_of_the_mean_are_counted(fast):
-    state = follow(make("erider", fast, method="mean", count="detailed"))[-1]
+def test_expected_pulses_of_the_mean_are_counted(key):
+    state = follow(make("erider", key, method="mean", count="detailed"))[-1]
     details = spt.pulse_details(state)["training"]["attempted"]
     total = spt.pulse_counts(state)["training"]["w"]
     assert details["up"]["w"].dtype == np.float64
@@ -224,11 +218,11 @@ def test_expected_pulses_of_the_mean_are_counted(fast):
 
 
 @pytest.mark.parametrize("name", ["erider", "columns of erider", "agad"])
-def test_synchronisations_are_counted(fast, name):
+def test_synchronisations_are_counted(key, name):
     """How often Q~ changed, and by how many steps of P; the path of the state says the same."""
     spec = spt.presets.reram_array_om(reference_mean=0.4, reference_std=0.4)
     gradients = jnp.concatenate([GRADS, GRADS[::-1], GRADS])
-    states = follow(make(name, fast, spec, count="detailed"), gradients)
+    states = follow(make(name, key, spec, count="detailed"), gradients)
     held = np.stack([np.asarray(s.held_sp["w"], float) for s in states])
     signs = np.stack([np.broadcast_to(s.chopper["w"], (3, 2)) for s in states])
     flips = np.diff(signs, axis=0) != 0
@@ -242,8 +236,8 @@ def test_synchronisations_are_counted(fast, name):
         )
 
 
-def test_energy_is_the_table_times_the_counts(fast):
-    details = spt.pulse_details(follow(make("erider", fast, count="detailed"))[-1])
+def test_energy_is_the_table_times_the_counts(key):
+    details = spt.pulse_details(follow(make("erider", key, count="detailed"))[-1])
     attempted = {purpose: parts["attempted"] for purpose, parts in details.items()}
     table = {purpose: {"up": 1.5, "down": 0.5} for purpose in attempted}
     with jax.enable_x64(True):
@@ -253,11 +247,11 @@ def test_energy_is_the_table_times_the_counts(fast):
         np.testing.assert_allclose(energy[purpose], expected, rtol=1e-12)
 
 
-def test_trains_report_saturation_through_the_optimizer(fast):
+def test_trains_report_saturation_through_the_optimizer(key):
     """lr |x d| / dw_min = 100 and 20 pulses, BL = 31: one of two samples is short of 69."""
     factors = spt.Factors(jnp.array([[1.0], [0.2]]), jnp.ones((2, 1)))
     for name in ("analog_sgd", "erider"):
-        tx = make(name, fast, learning_rate=1.0, count="detailed")
+        tx = make(name, key, learning_rate=1.0, count="detailed")
         params = {"w": jnp.zeros((1, 1))}
         _, state = tx.update({"w": factors}, tx.init(params), params)
         report = spt.optimizers.saturation_report(state)["w"]
@@ -265,19 +259,19 @@ def test_trains_report_saturation_through_the_optimizer(fast):
         np.testing.assert_allclose([report.wanted, report.lost], [120, 69], rtol=1e-5)
         sent = spt.pulse_details(state)["training"]["attempted"]
         assert int(sent["down"]["w"][0, 0] + sent["up"]["w"][0, 0]) in range(31 + 15, 31 + 21)
-        longer = make(name, fast, learning_rate=1.0, count="detailed",
+        longer = make(name, key, learning_rate=1.0, count="detailed",
                       train=spt.PulseTrain(desired_bl=128))  # fmt: skip
         _, state = longer.update({"w": factors}, longer.init(params), params)
         assert int(spt.optimizers.saturation_report(state)["w"].saturated) == 0
 
 
-def test_wrapped_states_and_populations_are_counted(fast):
+def test_wrapped_states_and_populations_are_counted(key):
     """partition with another analog optimizer; vmap over keys, member by member."""
     labels = {"w": "sgd", "v": "erider", "b": "digital"}
     tx = optax.partition(
         {
-            "sgd": make("analog_sgd", fast, count="detailed"),
-            "erider": make("erider", fast, count="detailed"),
+            "sgd": make("analog_sgd", key, count="detailed"),
+            "erider": make("erider", key, count="detailed"),
             "digital": optax.sgd(0.1),
         },
         labels,
@@ -300,18 +294,18 @@ def test_wrapped_states_and_populations_are_counted(fast):
         tx, params = make("erider", key, spec, count="detailed"), {"w": WEIGHT}
         return tx.update({"w": GRADS[0]}, tx.init(params), params)[1]
 
-    keys = jax.random.split(fast, 3)
+    keys = jax.random.split(key, 3)
     together = spt.pulse_details(jax.jit(jax.vmap(run))(keys))
     alone = spt.pulse_details(jax.jit(run)(keys[1]))
     for one, other in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
         np.testing.assert_array_equal(one[1], other)
 
 
-def test_nonsense_is_refused(fast):
+def test_nonsense_is_refused(key):
     for options, error, message in (
         ({"count": "all"}, ValueError, "count must be one of .*'detailed'.*got 'all'"),
         ({"train": "stochastic"}, TypeError, r"train must be a spt\.PulseTrain"),
     ):
         for name in ALGORITHMS:
             with pytest.raises(error, match=message):
-                make(name, fast, **options)
+                make(name, key, **options)

@@ -29,12 +29,6 @@ ALPHA, BETA, GAMMA, ETA, P = 0.3, 0.6, 0.4, 0.2, 0.26  # period max(ceil(1/0.26)
 GRANULARITY = 100.0
 
 
-@pytest.fixture
-def key(request, seed_of):
-    """Keys of the fast generator, whose programs compile in a third of the time."""
-    return spt.random.fast_key(seed_of(request.node))
-
-
 def linear(dw_min, up, tau_max, tau_min):
     """au(w, dw) and pulses(w, n): cells around a center m, all pulses at the present weight."""
 

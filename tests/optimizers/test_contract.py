@@ -56,12 +56,6 @@ WEIGHT = np.linspace(-0.2, 0.2, 6, dtype=np.float32).reshape(3, 2)
 GRADS = np.random.default_rng(5).normal(size=(STEPS + 1, 3, 2)).astype(np.float32)
 
 
-@pytest.fixture
-def fast(request, seed_of):
-    """A key of the fast generator, whose programs compile in a third of the time."""
-    return spt.random.fast_key(seed_of(request.node))
-
-
 def specs_of(name, spec=SPEC):
     """The same spec for all arrays of an optimizer."""
     return {"weight_spec": spec} | ({} if name in ONE_ARRAY else {"residual_spec": spec})
@@ -202,9 +196,9 @@ compiled = pytest.mark.parametrize(
 
 
 @compiled
-def test_update_compiles_once_and_scan_is_the_loop(fast, name):
+def test_update_compiles_once_and_scan_is_the_loop(key, name):
     """That shapes and types of the state stay, for all, is tested above."""
-    tx, params = make(name, fast), params_of()
+    tx, params = make(name, key), params_of()
     begin = tx.init(params)
     update = jax.jit(tx.update)
     carry = params, begin
@@ -249,14 +243,14 @@ def test_vmap_over_keys_and_numbers_is_single_runs(key, name):
 
 
 @pytest.mark.parametrize("name", ["analog_sgd", "erider", "columns_erider"])
-def test_compiled_populations_are_single_runs(fast, name):
+def test_compiled_populations_are_single_runs(key, name):
     """Pulses and signs are those of single runs; weights are up to their last bits.
 
     XLA may contract a * b + c to one rounding in one of the two programs (it does on CPUs with FMA,
     and with --xla_cpu_max_isa=AVX all is equal). A draw that differed would move a cell by a pulse,
     0.09 times its response.
     """
-    keys, numbers = populations(fast, name)
+    keys, numbers = populations(key, name)
     run = functools.partial(run_of, name, steps=1)
     together, single = jax.jit(jax.vmap(run))(keys, numbers), jax.jit(run)
     for i in range(3):
@@ -469,15 +463,15 @@ def jitted(tx):
 
 
 @compiled
-def test_multi_steps(fast, name):
+def test_multi_steps(key, name):
     """Every second step, with the mean gradient; nothing moves in between.
 
     (A check of keys would take optax's choice between the old and the new state, whose keys are the
     same one, for a second use.)
     """
     tx, inner = (
-        jitted(optax.MultiSteps(make(name, fast), 2).gradient_transformation()),
-        make(name, fast),
+        jitted(optax.MultiSteps(make(name, key), 2).gradient_transformation()),
+        make(name, key),
     )
     inner = jitted(inner)
     params, state = params_of(), None
@@ -529,11 +523,11 @@ def test_an_injected_schedule_is_a_native_schedule(name):
 
 
 @compiled
-def test_apply_if_finite(fast, name):
+def test_apply_if_finite(key, name):
     """A step with a NaN anywhere leaves parameters and arrays as they were."""
-    tx = jitted(optax.apply_if_finite(make(name, fast), max_consecutive_errors=3))
+    tx = jitted(optax.apply_if_finite(make(name, key), max_consecutive_errors=3))
     params, state = follow(tx, params_of())
-    expected, _ = follow(jitted(make(name, fast)), params_of())
+    expected, _ = follow(jitted(make(name, key)), params_of())
     np.testing.assert_allclose(params["w"], expected["w"], rtol=0, atol=1e-5)  # as in MultiSteps
 
     def broken(params, k):

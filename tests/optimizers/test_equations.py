@@ -27,12 +27,6 @@ IDEAL = spt.IdealStep()
 RATES = {"transfer_rate": 0.2, "gamma": 0.4}
 
 
-@pytest.fixture
-def key(request, seed_of):
-    """Keys of the fast generator, whose programs compile in a third of the time."""
-    return spt.random.fast_key(seed_of(request.node))
-
-
 class LinearCells:
     """q_up = 1.2 (1 - (w - m)/0.8), q_down = 0.9 (1 + (w - m)/1.1), bounds m - 1.1 and m + 0.8."""
 

@@ -32,12 +32,6 @@ ALGORITHMS = {
 }
 
 
-@pytest.fixture
-def fast(request, seed_of):
-    """A key of the fast generator, whose programs compile in a third of the time."""
-    return spt.random.fast_key(seed_of(request.node))
-
-
 def make(name, key, spec, **changed):
     factory, options = ALGORITHMS[name]
     specs = {"weight_spec": spec}
@@ -67,9 +61,9 @@ def with_signs(state):
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_on_ideal_arrays_factors_are_their_contraction(fast, name):
+def test_on_ideal_arrays_factors_are_their_contraction(key, name):
     """Descent and choppers count once, whatever line a sign belongs to."""
-    tx = make(name, fast, spt.IdealStep())
+    tx = make(name, key, spt.IdealStep())
     begin = with_signs(tx.init({"w": WEIGHT}))
     found, state = follow(tx, FACTORS[:2], begin)
     expected, other = follow(tx, [spt.pulses.contract(factors) for factors in FACTORS[:2]], begin)
@@ -81,9 +75,9 @@ def test_on_ideal_arrays_factors_are_their_contraction(fast, name):
         )
 
 
-def test_the_array_is_written_by_coincidences(fast):
+def test_the_array_is_written_by_coincidences(key):
     """Bit for bit what `coincidence_update` does with the keys of the step."""
-    tx = make("analog_sgd", fast, NOISY_SPECS["soft_bounds"])
+    tx = make("analog_sgd", key, NOISY_SPECS["soft_bounds"])
     begin = tx.init({"w": WEIGHT})
     _, state = tx.update({"w": FACTORS[0]}, begin, {"w": WEIGHT})
     step_key = jax.random.fold_in(begin[-1].key, 0)
@@ -98,14 +92,14 @@ def test_the_array_is_written_by_coincidences(fast):
 
 
 @pytest.mark.parametrize("chopper", ["scalar", "random", "periodic"])
-def test_a_chopped_link_of_ones_own(fast, chopper):
+def test_a_chopped_link_of_ones_own(key, chopper):
     """chop(apply_device(..., emit="read")) from links, with signs per matrix or per column."""
 
     def link():
         inner = optax.chain(
-            optax.scale(-0.1), spt.apply_device(spt.IdealStep(), key=fast, emit="read")
+            optax.scale(-0.1), spt.apply_device(spt.IdealStep(), key=key, emit="read")
         )
-        return spt.chop(0.5, inner, key=fast, chopper=chopper)
+        return spt.chop(0.5, inner, key=key, chopper=chopper)
 
     reads = []
     for gradients in (FACTORS, [spt.pulses.contract(factors) for factors in FACTORS]):
@@ -133,9 +127,9 @@ def wrapped(name, analog, digital):
 
 
 @pytest.mark.parametrize("name", ["partition", "masked"])
-def test_other_leaves_keep_their_gradients(fast, name):
+def test_other_leaves_keep_their_gradients(key, name):
     """A `Factors` among arrays; every leaf is as with an optimizer of its own."""
-    analog = make("erider", fast, STEPS)
+    analog = make("erider", key, STEPS)
     tx, params = wrapped(name, analog, optax.sgd(0.1)), {"w": WEIGHT, "b": jnp.ones(2)}
     state = tx.init(params)
     for factors in FACTORS[:3]:
@@ -149,31 +143,31 @@ def test_other_leaves_keep_their_gradients(fast, name):
     )
 
 
-def test_numbers_in_front_count_once(fast):
+def test_numbers_in_front_count_once(key):
     """optax.scale, a schedule, and a rate injected by optax, against the rate itself."""
-    expected, _ = follow(make("analog_sgd", fast, STEPS), FACTORS[:2])
+    expected, _ = follow(make("analog_sgd", key, STEPS), FACTORS[:2])
     slow = {"learning_rate": 0.6}
     injected = optax.inject_hyperparams(spt.analog_sgd, static_args=("key",))
     for tx in (
-        optax.chain(optax.scale(0.5), make("analog_sgd", fast, STEPS, **slow)),
+        optax.chain(optax.scale(0.5), make("analog_sgd", key, STEPS, **slow)),
         optax.chain(
-            optax.scale_by_schedule(lambda count: 0.5), make("analog_sgd", fast, STEPS, **slow)
+            optax.scale_by_schedule(lambda count: 0.5), make("analog_sgd", key, STEPS, **slow)
         ),
-        make("analog_sgd", fast, STEPS, learning_rate=lambda count: 0.3),
-        injected(learning_rate=0.3, weight_spec=STEPS, key=fast),
+        make("analog_sgd", key, STEPS, learning_rate=lambda count: 0.3),
+        injected(learning_rate=0.3, weight_spec=STEPS, key=key),
     ):
         found, _ = follow(tx, FACTORS[:2])
         np.testing.assert_allclose(found["w"], expected["w"], rtol=0, atol=2e-6)  # no pulse differs
 
 
-def test_populations_and_compiled_steps(fast):
+def test_populations_and_compiled_steps(key):
     """vmap over keys and rates, under jit; pulses are those of single runs."""
 
     def run(key, rate):
         params, state = follow(make("erider", key, STEPS, learning_rate=rate), FACTORS[:2])
         return params, spt.pulse_counts(state)
 
-    keys, rates = jax.random.split(fast, 2), jnp.array([0.3, 0.1])
+    keys, rates = jax.random.split(key, 2), jnp.array([0.3, 0.1])
     together = jax.jit(jax.vmap(run))(keys, rates)
     for i in range(2):
         params, pulses = run(keys[i], rates[i])
@@ -181,9 +175,9 @@ def test_populations_and_compiled_steps(fast):
         np.testing.assert_allclose(params["w"], together[0]["w"][i], rtol=0, atol=1e-5)
 
 
-def test_wrappers_that_average_or_branch_refuse_factors(fast):
+def test_wrappers_that_average_or_branch_refuse_factors(key):
     """They treat a tree like the parameters; contracted gradients are the way there."""
-    analog = make("analog_sgd", fast, STEPS)
+    analog = make("analog_sgd", key, STEPS)
     for tx in (optax.MultiSteps(analog, 2), optax.chain(optax.trace(0.9), analog)):
         with pytest.raises(ValueError, match="Expected named tuple"):
             follow(tx, FACTORS[:1])
@@ -191,6 +185,6 @@ def test_wrappers_that_average_or_branch_refuse_factors(fast):
         follow(optax.apply_if_finite(analog, 3), FACTORS[:1])
 
 
-def test_factors_that_do_not_fit_are_refused(fast):
+def test_factors_that_do_not_fit_are_refused(key):
     with pytest.raises(ValueError, match=r"got w \(3, 2\), x \(4, 2\) and d \(4, 2\)"):
-        follow(make("analog_sgd", fast, STEPS), [spt.Factors(jnp.ones((4, 2)), jnp.ones((4, 2)))])
+        follow(make("analog_sgd", key, STEPS), [spt.Factors(jnp.ones((4, 2)), jnp.ones((4, 2)))])

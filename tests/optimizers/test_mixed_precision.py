@@ -21,12 +21,6 @@ NOISE = {name: RNG.normal(size=(STEPS, *w.shape)) for name, w in START.items()}
 TARGET = {name: RNG.uniform(-0.5, 0.5, w.shape) for name, w in START.items()}
 
 
-@pytest.fixture
-def fast(request, seed_of):
-    """A key of the fast generator, whose programs compile in a third of the time."""
-    return spt.random.fast_key(seed_of(request.node))
-
-
 def gradients(params, noise):
     return jax.tree.map(lambda w, t, n: w - t + n, params, TARGET, noise)
 
@@ -59,13 +53,11 @@ FRONTS = {
 
 
 @pytest.mark.parametrize("name", FRONTS)
-def test_on_ideal_cells_it_is_the_optimizer_in_front(fast, x64, name):
+def test_on_ideal_cells_it_is_the_optimizer_in_front(key, x64, name):
     """To rounding, whatever the mapping, and nothing is left in chi."""
     rate, front = FRONTS[name]
     mapping = {} if name == "gradient descent" else {"scale": 0.25, "reference": 0.4}
-    tx = spt.mixed_precision(
-        rate, optimizer=front, weight_spec=spt.IdealStep(), key=fast, **mapping
-    )
+    tx = spt.mixed_precision(rate, optimizer=front, weight_spec=spt.IdealStep(), key=key, **mapping)
     _, (found, states) = follow(tx)
     digital = optax.sgd(rate) if front is None else optax.chain(front, optax.scale(rate))
     _, (expected, _) = follow(digital)
@@ -78,11 +70,11 @@ def test_on_ideal_cells_it_is_the_optimizer_in_front(fast, x64, name):
 @pytest.mark.parametrize(
     "schedule", [{}, {"transfer": spt.ColumnTransfer(transfer_every=3)}], ids=["matrix", "columns"]
 )
-def test_what_is_not_on_the_array_is_in_chi(fast, x64, schedule):
+def test_what_is_not_on_the_array_is_in_chi(key, x64, schedule):
     """Without anything non-ideal but pulses: W_bar + chi = W_0 + sum of alpha u, at every step."""
     step = 0.02
     cells = spt.ConstantStep(dw_min=step, **{**QUIET, "w_max": 10.0, "w_min": -10.0})
-    tx = spt.mixed_precision(0.05, weight_spec=cells, scale=0.5, key=fast, **schedule)
+    tx = spt.mixed_precision(0.05, weight_spec=cells, scale=0.5, key=key, **schedule)
     _, (_, states) = follow(tx, lambda params, noise: noise)
     for leaf, start in START.items():
         shown = 0.5 * np.asarray(states.weight.hidden[leaf])
@@ -138,14 +130,14 @@ SCHEDULES = {
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_its_rules_one_pulse_after_the_other(fast, x64, name):
+def test_its_rules_one_pulse_after_the_other(key, x64, name):
     """Linear cells with centers of their own, a scale per weight, two pulses at a time.
 
     Equal up to rounding of float64; one pulse more or less would be 0.01 in W.
     """
     scale, shift = {"w": 0.5, "b": 2.0}, {"w": np.full((4, 3), 0.1), "b": np.full(3, -0.1)}
     tx = spt.mixed_precision(
-        0.06, weight_spec=CELLS, scale=scale, reference=shift, granularity=2.0, key=fast,
+        0.06, weight_spec=CELLS, scale=scale, reference=shift, granularity=2.0, key=key,
         method="exact", **SCHEDULES[name],
     )  # fmt: skip
     begin, (found, states) = follow(tx)
@@ -175,10 +167,10 @@ def test_its_rules_one_pulse_after_the_other(fast, x64, name):
         assert np.all(np.asarray(states.weight.pulses[leaf])[-1] > 0)
 
 
-def test_a_mapping_centred_at_symmetric_points_makes_zero_symmetric(fast):
+def test_a_mapping_centred_at_symmetric_points_makes_zero_symmetric(key):
     """Zero weights sit on their symmetric points, where up and down pulses are equal."""
     cells = spt.presets.reram_array_om(reference_mean=0.4, reference_std=0.2, write_noise_std=0.0)
-    tx = spt.mixed_precision(0.1, weight_spec=cells, reference="true", scale=0.3, key=fast)
+    tx = spt.mixed_precision(0.1, weight_spec=cells, reference="true", scale=0.3, key=key)
     params = {"w": jnp.zeros((20, 20))}
     state = jax.jit(tx.init)(params)
     effective = spt.eval_params(state, params)["w"]
@@ -191,14 +183,14 @@ def test_a_mapping_centred_at_symmetric_points_makes_zero_symmetric(fast):
     np.testing.assert_allclose(np.asarray(up)[inside], np.asarray(down)[inside], rtol=1e-4)
 
 
-def test_factors_are_multiplied_out(fast):
+def test_factors_are_multiplied_out(key):
     """The same as their contraction, also with Adam in front."""
     factors = spt.Factors(
         jnp.asarray(RNG.normal(size=(5, 4))), jnp.asarray(RNG.normal(size=(5, 3)))
     )
     params = jnp.zeros((4, 3))
     tx = spt.mixed_precision(
-        1.0, optimizer=optax.adam(0.1), weight_spec=CELLS, key=fast, method="exact"
+        1.0, optimizer=optax.adam(0.1), weight_spec=CELLS, key=key, method="exact"
     )
     state, update = tx.init(params), jax.jit(tx.update)
     ends = [
@@ -210,14 +202,14 @@ def test_factors_are_multiplied_out(fast):
 
 
 @pytest.mark.parametrize("bins", [3, 10])
-def test_bins_are_a_grid_with_the_right_mean(fast, bins):
+def test_bins_are_a_grid_with_the_right_mean(key, bins):
     """floor(bins / 2) levels on each side of zero up to max|v| of the sample, rounded at random.
 
     At the ends clipping keeps the mean: a value at the maximum is rounded to it or cut to it, and
     so its mean is too small by at most an eighth of a width.
     """
     vector = jnp.asarray([[0.07, -0.43, 1.0, 0.9], [0.0, 0.0, 0.0, 0.0]])
-    drawn = jax.vmap(lambda k: quantised(k, vector, bins))(jax.random.split(fast, 4000))
+    drawn = jax.vmap(lambda k: quantised(k, vector, bins))(jax.random.split(key, 4000))
     width = 1.0 / (bins // 2)
     levels = np.asarray(drawn[:, 0]) / width
     np.testing.assert_allclose(levels, np.round(levels), atol=1e-5)
@@ -227,10 +219,10 @@ def test_bins_are_a_grid_with_the_right_mean(fast, bins):
     assert np.all(np.asarray(drawn[:, 1]) == 0)
 
 
-def test_bins_are_used(fast):
+def test_bins_are_used(key):
     """With 3 levels of x and d a product is -1, 0 or 1 times the two maxima."""
     factors = spt.Factors(jnp.asarray([[0.3, -0.8]]), jnp.asarray([[0.5, 0.1, -0.2]]))
-    tx = spt.mixed_precision(1.0, weight_spec=spt.IdealStep(), x_bins=3, d_bins=3, key=fast)
+    tx = spt.mixed_precision(1.0, weight_spec=spt.IdealStep(), x_bins=3, d_bins=3, key=key)
     params = jnp.zeros((2, 3))
     found = np.asarray(tx.update(factors, tx.init(params), params)[0]) / (0.8 * 0.5)
     np.testing.assert_allclose(found, np.round(found), atol=1e-6)

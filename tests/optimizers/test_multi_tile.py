@@ -24,12 +24,6 @@ TARGET = RNG.uniform(-0.5, 0.5, (3, 2))
 NOISE = RNG.normal(size=(60, 3, 2))
 
 
-@pytest.fixture
-def fast(request, seed_of):
-    """A key of the fast generator, whose programs compile in a third of the time."""
-    return spt.random.fast_key(seed_of(request.node))
-
-
 def quadratic(params, noise):
     return params - TARGET + noise
 
@@ -57,14 +51,14 @@ def one(params, noise):
 
 
 @pytest.mark.parametrize("num_tiles", [2, 3, 5])
-def test_ideal_arrays_under_a_constant_gradient(fast, x64, num_tiles):
+def test_ideal_arrays_under_a_constant_gradient(key, x64, num_tiles):
     """Repeated sums: W^(N-k) = -alpha beta^k binomial(t + k, k + 1) after t steps, W_bar their sum.
 
     Because sum over s <= t of binomial(s + k, k + 1) is binomial(t + 1 + k, k + 2).
     """
     alpha, beta, gamma = 0.3, 0.05, 0.4
     tx = spt.multi_tile(
-        alpha, num_tiles=num_tiles, transfer_rate=beta, gamma=gamma, key=fast, **IDEAL
+        alpha, num_tiles=num_tiles, transfer_rate=beta, gamma=gamma, key=key, **IDEAL
     )
     _, (params, states) = follow(tx, one, steps=10)
     tiles = [states.weight, *states.residuals]
@@ -80,18 +74,18 @@ def test_ideal_arrays_under_a_constant_gradient(fast, x64, num_tiles):
     np.testing.assert_allclose(params, np.broadcast_to(total, (10, 3, 2)), rtol=0, atol=1e-13)
 
 
-def test_without_transfer_ideal_arrays_are_plain_sgd(fast, x64):
+def test_without_transfer_ideal_arrays_are_plain_sgd(key, x64):
     """At the rate alpha gamma^N: the last array's share of what the model sees."""
-    tx = spt.multi_tile(1.6, num_tiles=4, transfer_rate=0.0, gamma=0.5, key=fast, **IDEAL)
+    tx = spt.multi_tile(1.6, num_tiles=4, transfer_rate=0.0, gamma=0.5, key=key, **IDEAL)
     found, expected = follow(tx)[1][0], follow(optax.sgd(1.6 * 0.5**3))[1][0]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
     assert np.abs(np.asarray(found[-1]) - START).min() > 1e-2
 
 
-def test_transfers_are_nested(fast, x64):
+def test_transfers_are_nested(key, x64):
     """T = (2, 3): W^(2) reaches W^(1) every 3 steps and W^(1) reaches W^(0) every 6."""
     tx = spt.multi_tile(
-        0.3, num_tiles=3, transfer_every=(2, 3), transfer_rate=0.1, gamma=0.5, key=fast, **IDEAL
+        0.3, num_tiles=3, transfer_every=(2, 3), transfer_rate=0.1, gamma=0.5, key=key, **IDEAL
     )
     begin, (_, states) = follow(tx, steps=25)
     for array, after, every in zip(
@@ -114,10 +108,10 @@ TWO_ARRAYS = {
 
 
 @pytest.mark.parametrize("name", TWO_ARRAYS)
-def test_with_one_residual_array_it_is_the_two_array_algorithm(fast, name):
+def test_with_one_residual_array_it_is_the_two_array_algorithm(key, name):
     """On noisy cells, bit for bit; `tiki_taka` is the one by columns without a buffer."""
     factory, options = TWO_ARRAYS[name]
-    common = {"transfer_rate": 0.2, "gamma": 0.4, "key": fast, **REAL, **options}
+    common = {"transfer_rate": 0.2, "gamma": 0.4, "key": key, **REAL, **options}
     _, (params, states) = follow(factory(0.3, **common), steps=12)
     _, (others, other_states) = follow(spt.multi_tile(0.3, num_tiles=2, **common), steps=12)
     assert same_bits(params, others)
@@ -196,12 +190,12 @@ RUNS = {
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_its_rules_on_linear_cells(fast, x64, name):
+def test_its_rules_on_linear_cells(key, x64, name):
     """Three arrays, T = (3, 2), first-order updates; centers and flips are random draws of ours."""
     read, tracking = RUNS[name]
     schedule = {"transfer": spt.ColumnTransfer(read=None, warm_up=False)}
     tx = spt.multi_tile(
-        0.3, num_tiles=3, transfer_every=(3, 2), transfer_rate=0.3, gamma=0.4, key=fast,
+        0.3, num_tiles=3, transfer_every=(3, 2), transfer_rate=0.3, gamma=0.4, key=key,
         residual_spec=CELLS, weight_spec=CELLS, method="mean", **tracking,
         **(schedule if read == "columns" else {}),
     )  # fmt: skip
@@ -255,7 +249,7 @@ def stationary_error(num_residuals, keys, *, gamma, steps, cells):
     return np.asarray(jax.jit(jax.vmap(error))(keys))
 
 
-def test_acceptance_19_the_error_falls_with_the_number_of_tiles(fast):
+def test_acceptance_19_the_error_falls_with_the_number_of_tiles(key):
     """Section 9, number 19: Corollary 1 bounds E |W_bar - optimum|^2 by order gamma^(2 N / 3).
 
     N = 1 to 4, order only: each array must do at least what the bound has, gamma^(2/3) = 0.54, and
@@ -264,7 +258,7 @@ def test_acceptance_19_the_error_falls_with_the_number_of_tiles(fast):
     off by that to fail for its noise.
     """
     gamma, cells = 0.4, spt.LinearResponse(dw_min=0.05)
-    numbers, keys = range(1, 5), jax.random.split(fast, 2)
+    numbers, keys = range(1, 5), jax.random.split(key, 2)
     errors = np.stack(
         [stationary_error(n, keys, gamma=gamma, steps=20_000, cells=cells) for n in numbers]
     )
@@ -278,10 +272,10 @@ def test_acceptance_19_the_error_falls_with_the_number_of_tiles(fast):
     assert spread < 0.3, errors
 
 
-def test_pulses_are_counted_by_purpose(fast):
+def test_pulses_are_counted_by_purpose(key):
     """Training: the array that sees gradients; transfer: all others together."""
     tx = spt.multi_tile(
-        0.3, num_tiles=4, transfer_rate=0.3, gamma=0.4, eta=0.2, chop_prob=0.4, key=fast,
+        0.3, num_tiles=4, transfer_rate=0.3, gamma=0.4, eta=0.2, chop_prob=0.4, key=key,
         count="detailed", **REAL,
     )  # fmt: skip
     _, (_, states) = follow(tx, steps=8)
@@ -309,9 +303,9 @@ def test_pulses_are_counted_by_purpose(fast):
     np.testing.assert_array_equal(rewrites, np.full((3, 2), flips))
 
 
-def test_beside_another_algorithm_the_last_array_still_is_training(fast):
+def test_beside_another_algorithm_the_last_array_still_is_training(key):
     """Of two parameters one is trained by E-RIDER, which has no array in between."""
-    common = {"transfer_rate": 0.3, "gamma": 0.4, "key": fast, "method": "mean", **REAL}
+    common = {"transfer_rate": 0.3, "gamma": 0.4, "key": key, "method": "mean", **REAL}
     several = spt.multi_tile(0.3, num_tiles=3, **common)
     two = spt.erider(0.3, **common)
     for order in (("a", "b"), ("b", "a")):

@@ -33,12 +33,6 @@ START = np.random.default_rng(8).integers(-9, 10, (INPUTS, OUTPUTS)) * DW
 LR_A, LR_T = 0.5, 0.375
 
 
-@pytest.fixture
-def key(request, seed_of):
-    """Keys of the fast generator, whose programs compile in a third of the time."""
-    return spt.random.fast_key(seed_of(request.node))
-
-
 def moved(w, dw, up, down):
     """An analog update with constant steps."""
     return w + dw * np.where(dw >= 0, up, down)

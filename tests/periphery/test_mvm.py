@@ -15,12 +15,6 @@ from tests.support import assert_mean, assert_std, same_bits
 jitted = jax.jit(analog_mvm)
 
 
-@pytest.fixture
-def key(request, seed_of):
-    """A key that no other test has, of the generator that compiles fastest."""
-    return spt.random.fast_key(seed_of(request.node))
-
-
 def read(key, w, x, path):
     """A jitted read; the same key may be given again, to see the same noise."""
     return jitted(None if key is None else jax.random.clone(key), w, x, path)

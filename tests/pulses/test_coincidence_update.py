@@ -31,12 +31,6 @@ X, D = jnp.asarray(RNG.normal(size=(4, 3))), jnp.asarray(RNG.normal(size=(4, 2))
 START = jnp.full((3, 2), 0.1)
 
 
-@pytest.fixture
-def fast(request, seed_of):
-    """A key of the fast generator, whose programs compile in a third of the time."""
-    return spt.random.fast_key(seed_of(request.node))
-
-
 def device_of(spec, shape=(3, 2)):
     return spt.sample_device(spt.random.fast_key(1), spec, shape)
 
@@ -69,12 +63,12 @@ def test_mean_and_variance_of_the_change_of_each_cell(train, lr):
     assert np.all(np.abs(moved.var(0) - variance) <= K_SIGMA * error)
 
 
-def test_a_saturated_train_is_biased_as_reported(fast):
+def test_a_saturated_train_is_biased_as_reported(key):
     """Three pulses of four wanted are sent in BL = 3; nothing is random there."""
     device, x, d = device_of(WIDE, (1, 2)), jnp.ones(1), jnp.array([1.0, -0.5])
     train = spt.PulseTrain(desired_bl=3)
     result = spt.pulses.counted_coincidence_update(
-        fast, device, jnp.zeros((1, 2)), x, d, 4 * DW, train=train
+        key, device, jnp.zeros((1, 2)), x, d, 4 * DW, train=train
     )
     assert result.down.tolist() == [[3, 0]]
     np.testing.assert_allclose(result.saturation.wanted, 6.0, rtol=1e-5)
@@ -83,13 +77,13 @@ def test_a_saturated_train_is_biased_as_reported(fast):
 
 
 @pytest.mark.parametrize("kind", ["mean_count", "deterministic_implicit"])
-def test_kinds_without_noise_are_applied(fast, kind):
+def test_kinds_without_noise_are_applied(key, kind):
     """Counts of every sample as `count_coincidences` has them, one after the other."""
     train, expected = spt.PulseTrain(kind=kind), 0
     for x, d in zip(X, D, strict=True):
         lines = spt.pulses.plan_lines(train, 0.05, DW, x, d)
-        expected = expected + spt.pulses.count_coincidences(fast, train, lines)
-    result = update(fast, device_of(WIDE), START, X, D, 0.05, train=train, method="aggregate")
+        expected = expected + spt.pulses.count_coincidences(key, train, lines)
+    result = update(key, device_of(WIDE), START, X, D, 0.05, train=train, method="aggregate")
     np.testing.assert_array_equal(result.up - result.down, expected)
     np.testing.assert_allclose(result.weight, START + DW * expected, atol=1e-6)
     assert np.any(result.up > 0) and np.any(result.down > 0)
@@ -97,14 +91,14 @@ def test_kinds_without_noise_are_applied(fast, kind):
 
 @pytest.mark.parametrize("method", ["exact", "aggregate", "mean"])
 @pytest.mark.parametrize("name", ["soft_bounds", "power"])
-def test_a_batch_is_the_loop_of_its_samples(fast, method, name):
+def test_a_batch_is_the_loop_of_its_samples(key, method, name):
     """Bit for bit, with cycle noise: sample s has the key fold_in(key, s)."""
     device = device_of(NOISY_SPECS[name])
     options = {"method": method, "count_moved": True}
-    together = update(fast, device, START, X, D, 0.2, **options)
+    together = update(key, device, START, X, D, 0.2, **options)
     w, total = START, None
     for s in range(len(X)):
-        one = update(jax.random.fold_in(fast, s), device, w, X[s], D[s], 0.2, **options)
+        one = update(jax.random.fold_in(key, s), device, w, X[s], D[s], 0.2, **options)
         w = one.weight
         total = one if total is None else jax.tree.map(jnp.add, total, one)
     assert same_bits(together, total._replace(weight=w))
@@ -194,11 +188,11 @@ def test_edge_probabilities_never_hang(kind):
 
 @both
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_what_is_not_finite_stays_on_its_line(fast, bad, train):
+def test_what_is_not_finite_stays_on_its_line(key, bad, train):
     device = device_of(NOISY_SPECS["soft_bounds"])
 
     def run(x, d, lr=0.1):
-        return update(fast, device, START, x, d, lr, train=train, method="aggregate")
+        return update(key, device, START, x, d, lr, train=train, method="aggregate")
 
     found, zero = run(X.at[1, 2].set(bad), D), run(X.at[1, 2].set(0.0), D)
     assert np.isnan(found.weight).tolist() == [[False] * 2, [False] * 2, [True] * 2]
@@ -208,66 +202,66 @@ def test_what_is_not_finite_stays_on_its_line(fast, bad, train):
     assert np.all(np.isnan(run(X, D, bad).weight))
 
 
-def test_a_negative_rate_climbs(fast):
+def test_a_negative_rate_climbs(key):
     device = device_of(NOISY_SPECS["linear"])
     down, up = (
-        update(fast, device, START, sign * X, D, sign * 0.1, method="aggregate")
+        update(key, device, START, sign * X, D, sign * 0.1, method="aggregate")
         for sign in (1.0, -1.0)
     )
     assert same_bits(down, up)
 
 
 @both
-def test_the_ideal_array_takes_the_contraction(fast, train):
-    moved = spt.coincidence_update(fast, device_of(spt.IdealStep()), START, X, D, 0.3, train=train)
+def test_the_ideal_array_takes_the_contraction(key, train):
+    moved = spt.coincidence_update(key, device_of(spt.IdealStep()), START, X, D, 0.3, train=train)
     expected = START - 0.3 * spt.pulses.contract(spt.Factors(X, D))
     np.testing.assert_allclose(moved, expected, rtol=1e-6)
 
 
-def test_a_kernel_with_more_axes_is_its_matrix(fast):
+def test_a_kernel_with_more_axes_is_its_matrix(key):
     shape = (2, 2, 3, 2)
     device, start = device_of(NOISY_SPECS["soft_bounds"], shape), jnp.zeros(shape)
     x = jnp.asarray(RNG.normal(size=(4, 2, 2, 3)))
     matrix = jax.tree.map(lambda a: a.reshape(12, 2) if a.shape == shape else a, device)
     expected = update(
-        fast, matrix, start.reshape(12, 2), x.reshape(4, 12), D, 0.1, method="aggregate"
+        key, matrix, start.reshape(12, 2), x.reshape(4, 12), D, 0.1, method="aggregate"
     )
     for given in (x, x.reshape(4, 12)):
-        moved = update(fast, device, start, given, D, 0.1, method="aggregate").weight
+        moved = update(key, device, start, given, D, 0.1, method="aggregate").weight
         assert same_bits(moved.reshape(12, 2), expected.weight)
 
 
 @both
-def test_without_samples_nothing_happens(fast, train):
+def test_without_samples_nothing_happens(key, train):
     device, w = device_of(spt.ConstantStep()), jnp.full((3, 2), 0.1)
     new = spt.coincidence_update(
-        fast, device, w, jnp.zeros((0, 3)), jnp.zeros((0, 2)), 0.1, train=train
+        key, device, w, jnp.zeros((0, 3)), jnp.zeros((0, 2)), 0.1, train=train
     )
     np.testing.assert_array_equal(new, w)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
 @pytest.mark.parametrize("method", ["aggregate", "mean"])
-def test_the_weights_dtype_is_kept(fast, dtype, method):
-    device = spt.sample_device(fast, NOISY_SPECS["soft_bounds"], (3, 2), dtype=dtype)
-    moved = update(fast, device, START.astype(dtype), X.astype(dtype), D, 0.1, method=method)
+def test_the_weights_dtype_is_kept(key, dtype, method):
+    device = spt.sample_device(key, NOISY_SPECS["soft_bounds"], (3, 2), dtype=dtype)
+    moved = update(key, device, START.astype(dtype), X.astype(dtype), D, 0.1, method=method)
     assert moved.weight.dtype == dtype and np.all(np.isfinite(moved.weight))
 
 
 @both
 @pytest.mark.parametrize("managed", [True, False])
-def test_the_mean_is_differentiable(x64, fast, managed, train):
+def test_the_mean_is_differentiable(x64, key, managed, train):
     """Constant steps: the gradients of w - lr x^T d are products; also at x = 0 and at p = 1."""
     train = spt.PulseTrain(
         merged=train.merged, update_management=managed, update_bl_management=managed
     )
-    device = spt.sample_device(fast, WIDE, (3, 2))
+    device = spt.sample_device(key, WIDE, (3, 2))
     x, d, a = np.array(X, float), np.array(D, float), np.arange(6.0).reshape(3, 2) - 2
     x[0, 1], d[1, 0] = 0.0, 0.0
 
     def value(x, d, lr):
         moved = spt.coincidence_update(
-            fast, device, jnp.zeros((3, 2)), x, d, lr, train=train, method="mean"
+            key, device, jnp.zeros((3, 2)), x, d, lr, train=train, method="mean"
         )
         return jnp.sum(moved * a)
 
@@ -285,10 +279,10 @@ def test_exact_and_aggregate_have_the_same_law():
         assert_same_law(exact[cell], aggregate[cell])
 
 
-def test_pulses_that_move_nothing_are_told_from_those_that_do(fast):
+def test_pulses_that_move_nothing_are_told_from_those_that_do(key):
     """Constant steps of 0.01 to a bound at 0.6; the counts by the NumPy oracle, pulse by pulse."""
     n = 60
-    device = spt.sample_device(fast, spt.ConstantStep(dw_min=DW, **QUIET), (n,))
+    device = spt.sample_device(key, spt.ConstantStep(dw_min=DW, **QUIET), (n,))
     w, counts = jnp.linspace(-0.597, 0.597, n), jnp.asarray(RNG.integers(-30, 31, n))
     cells = oracle.ConstantCells(DW, DW, 0.6, -0.6)
     state, moved = np.array(w, float), np.zeros(n, int)
@@ -298,17 +292,17 @@ def test_pulses_that_move_nothing_are_told_from_those_that_do(fast):
     assert 0 < (moved < np.abs(counts)).mean() < 1
     for method in ("exact", "aggregate"):
         new, found = spt.pulses.apply_counted(
-            fast, device, w, counts, method=method, count_moved=True
+            key, device, w, counts, method=method, count_moved=True
         )
         np.testing.assert_array_equal(found, moved)
-        assert same_bits(new, spt.apply_pulses(fast, device, w, counts, method=method))
+        assert same_bits(new, spt.apply_pulses(key, device, w, counts, method=method))
 
 
 @pytest.mark.parametrize("method", ["exact", "aggregate", "mean"])
-def test_no_pulse_moves_a_stuck_cell(fast, method):
+def test_no_pulse_moves_a_stuck_cell(key, method):
     device = device_of(spt.presets.reram_array_hfo2(corrupt_devices_prob=1.0))
     w, _ = spt.bounds(device)
-    result = update(fast, device, w, X, D, 0.5, method=method, count_moved=True)
+    result = update(key, device, w, X, D, 0.5, method=method, count_moved=True)
     assert not np.any(result.moved_up) and not np.any(result.moved_down)
     assert np.any(result.up > 0)
 

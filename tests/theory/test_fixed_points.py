@@ -18,12 +18,6 @@ SPEC = spt.LinearResponse(asymmetry_mean=0.3, asymmetry_std=0.1)  # w* ~ N(0.3, 
 QUADRATIC = {"curvature": 1.0, "gradient_std": 1.0}
 
 
-@pytest.fixture
-def key(request, seed_of):
-    """Keys of the fast generator, whose programs compile in a third of the time."""
-    return spt.random.fast_key(seed_of(request.node))
-
-
 def averages(tx, optimum, key, names):
     """Mean of arrays over the second half of training on a noisy quadratic, and the last state."""
 
