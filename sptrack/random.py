@@ -47,6 +47,7 @@ def _mix(x: Array, between: Any = 0) -> Array:
     return x ^ (x >> 15)
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2), inline=True)
 def _random_bits(key: Array, bit_width: int, shape: tuple[int, ...]) -> Array:
     """Bits for all positions of `shape`; more than 32 or fewer are made of 32-bit words."""
     size = math.prod(shape)
@@ -64,6 +65,7 @@ def _seed(seed: Any) -> Array:
     return _fold_in(jax.random.key_data(jax.random.key(seed, impl="threefry2x32")), 0)
 
 
+@functools.partial(jax.jit, inline=True)
 def _fold_in(key: Array, data: Any) -> Array:
     """Two words hashed from (key, data), each half of the key entering both of them."""
     counter = jnp.asarray(data).astype(jnp.uint32) * jnp.uint32(_GOLDEN)
@@ -72,6 +74,7 @@ def _fold_in(key: Array, data: Any) -> Array:
     return jnp.stack([first, _mix(second + key[1])])
 
 
+@functools.partial(jax.jit, static_argnums=1, inline=True)
 def _split(key: Array, shape: tuple[int, ...]) -> Array:
     numbers = jax.lax.iota(jnp.uint32, math.prod(shape))
     return jax.vmap(lambda n: _fold_in(key, n))(numbers).reshape(*shape, 2)

@@ -24,7 +24,7 @@ LAYERS = (
     ("__init__",),
 )
 LAYER = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
-LOWEST_USER = {"optax": 4, "flax": 5, "xarray": 6, "matplotlib": 7}  # other libraries: any layer
+LOWEST_USER = {"optax": 3, "flax": 5, "xarray": 6, "matplotlib": 7}  # other libraries: any layer
 EAGER = {"sptrack", "jax", "numpy", "optax", "flax"} | sys.stdlib_module_names
 # `flax` and `jax.extend` take longer to import than all of sptrack does.
 LAZY = ["flax", "jax.extend", "xarray", "h5netcdf", "matplotlib", "tyro", "pooch", "sklearn"]
