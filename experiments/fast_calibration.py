@@ -15,6 +15,7 @@ zero-shifting has got the error of our estimate for the first time, over ours; w
 """
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -73,20 +74,11 @@ class Config:
 
 def errors(name: str, read_noise: float, config: Config) -> study.Records:
     """The records of all seeds, on a leading axis."""
-    like = spt.sample_device(jax.random.key(DESIGNED), CELLS[name](), (config.size,))
-    designs = {
-        n: spt.design_pulses(like, jnp.full(config.size, START), n, read_noise_std=read_noise)
-        for n in config.pulses
-    }
-    of_seeds = [
-        seed_errors(name, read_noise, seed, designs, config) for seed in range(config.seeds)
-    ]
+    of_seeds = [seed_errors(name, read_noise, seed, config) for seed in range(config.seeds)]
     return {kind: np.stack([one[kind] for one in of_seeds]) for kind in of_seeds[0]}
 
 
-def seed_errors(
-    name: str, read_noise: float, seed: int, designs: dict[int, spt.PulseDesign], config: Config
-) -> study.Records:
+def seed_errors(name: str, read_noise: float, seed: int, config: Config) -> study.Records:
     """RMS errors over the cells that have a symmetric point, ours and zero-shifting's curves."""
     sample, pulse, ours = jax.random.split(jax.random.key(seed), 3)
     device = spt.sample_device(sample, CELLS[name](), (config.size,))
@@ -110,7 +102,7 @@ def seed_errors(
         found = []
         for n in config.pulses:
             key = jax.random.fold_in(jax.random.fold_in(ours, index), n)
-            found.append(estimated(kind, key, device, start, n, read_noise, designs[n]))
+            found.append(estimated(kind, key, name, device, start, n, read_noise))
         records[kind] = rms([one.estimate for one in found])
         records[f"reads, {kind}"] = np.array([int(one.reads) for one in found])
         stated = [float(jnp.sqrt(jnp.nanmean(one.std_error**2))) for one in found]
@@ -118,15 +110,23 @@ def seed_errors(
     return records
 
 
+@functools.cache
+def designed(name: str, size: int, n: int, read_noise: float) -> np.ndarray:
+    """Directions of pulses for cells of this kind, the same for all seeds."""
+    like = spt.sample_device(jax.random.key(DESIGNED), CELLS[name](), (size,))
+    start = jnp.full(size, START)
+    return spt.design_pulses(like, start, n, read_noise_std=read_noise).directions
+
+
 def estimated(
-    kind: str, key: Any, device: Any, w: Any, n: int, read_noise: float, design: spt.PulseDesign
+    kind: str, key: Any, name: str, device: Any, w: Any, n: int, read_noise: float
 ) -> spt.CalibrationResult:
     """What one of our estimators finds with n pulses."""
     if kind == "extrapolated":
         return spt.extrapolate_zero_shift(key, device, w, n, read_noise_std=read_noise)
     burst = n // 2 if "bursts" in kind else 0
     reads = 5 if kind.endswith("5 reads") else 1
-    directions = design.directions if "designed" in kind else None
+    directions = designed(name, w.size, n, read_noise) if "designed" in kind else None
     return spt.fit_symmetric_point(
         key, device, w, n,
         burst=burst, directions=directions, reads=reads, read_noise_std=read_noise,

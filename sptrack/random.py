@@ -47,6 +47,7 @@ def _mix(x: Array, between: Any = 0) -> Array:
     return x ^ (x >> 15)
 
 
+# Compiled, for calls outside jit: there every operation of a hash would be a program of its own.
 @functools.partial(jax.jit, static_argnums=(1, 2), inline=True)
 def _random_bits(key: Array, bit_width: int, shape: tuple[int, ...]) -> Array:
     """Bits for all positions of `shape`; more than 32 or fewer are made of 32-bit words."""
