@@ -2,15 +2,20 @@
 
 Most of the time of these tests is compilation. So compiled programs are kept beside pytest's own
 cache, where workers, subprocesses and the next run share them, and LLVM optimizes them only in
-tests marked `optimized`; JAX_DISABLE_MOST_OPTIMIZATIONS=0 in the environment does that in all. The
+tests marked `optimized`; JAX_DISABLE_MOST_OPTIMIZATIONS=0 in the environment does that in all.
+XLA's older emitter of loops takes half as long as the one that it prefers; XLA_FLAGS that say
+something about it are left alone. Neither is what a program computes, up to its last bits. The
 fixture `key` is of the generator whose programs compile in a third of the time. That no key is used
 twice is checked in tests of experiments and in those marked `keys_are_checked`: every public name's
 example, notebooks, programs in README and docs, every optimizer. JAX's check takes a tenth of the
 time of all tests (half of a step's outside jit), and what it sees doesn't depend on numbers.
 """
 
+import gc
 import os
 import pathlib
+import subprocess
+import sys
 import zlib
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -21,6 +26,27 @@ os.environ.setdefault(
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")  # they make programs long
+
+
+def choose_emitter(flag):
+    """Put the flag before the first import of jax, where jaxlib has it: unknown ones end a process.
+
+    Workers and subprocesses inherit the environment, so this asks once.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if flag.partition("=")[0] not in flags:
+        wanted = f"{flags} {flag}".strip()
+        known = subprocess.run(
+            [sys.executable, "-c", "import jax; jax.devices()"],
+            env={**os.environ, "XLA_FLAGS": wanted}, capture_output=True, check=False,
+        )  # fmt: skip
+        if known.returncode == 0:
+            os.environ["XLA_FLAGS"] = wanted
+
+
+choose_emitter("--xla_cpu_use_fusion_emitters=false")
+gc.set_threshold(100_000)  # traces are millions of objects that live; the default takes a twentieth
 
 import hypothesis
 import jax
