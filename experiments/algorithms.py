@@ -17,7 +17,7 @@ import numpy as np
 
 import sptrack as spt
 from experiments import data, distributed, study, tables
-from experiments.settings import ALGORITHMS, analog, setting_of
+from experiments.settings import ALGORITHMS, analog, setting_of, small
 from experiments.training import UNITS, member_keys, train_population
 
 OFFSETS = ((0.0, 0.05), (0.4, 0.4))  # mean and std of the reference error
@@ -66,6 +66,9 @@ def run(config: Config) -> Any:
     check(config)
     setting = setting_of(config.dataset, config.epochs)
     dataset = data.load(config.dataset)
+    if config.smoke:
+        dataset, train = small(dataset, setting.train)
+        setting = dataclasses.replace(setting, train=train)
     preset = getattr(spt.presets, config.device)
     pairs = [(offset, seed) for offset in OFFSETS for seed in range(config.seeds)]
     # Both offsets of a seed get the same key: the same cells up to their offsets.

@@ -17,10 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import sptrack as spt
-from experiments import data
 from experiments.nets import LENET_5
 from experiments.settings import SETTINGS, Setting
-from experiments.training import TrainConfig
 
 START = -0.5  # weight where zero-shifting begins
 
@@ -37,13 +35,6 @@ def setting(dataset: str, epochs: int) -> Setting:
     if dataset != "digits":
         train = dataclasses.replace(train, net=LENET_5, batch_size=64)
     return Setting(train, known.rates)
-
-
-def small(dataset: data.Dataset, config: TrainConfig) -> tuple[data.Dataset, TrainConfig]:
-    """The first 200 examples and a tiny net, to try."""
-    images, labels = dataset.train_images[:200], dataset.train_labels[:200]
-    some = dataset._replace(train_images=images, train_labels=labels)
-    return some, dataclasses.replace(config, net=dataclasses.replace(config.net, sizes=(64, 10)))
 
 
 def uncalibrated(dw_min: Any) -> Any:

@@ -27,8 +27,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import sptrack as spt
-from experiments import calibrated, data, distributed, study, tables
-from experiments.settings import Setting, setting_of
+from experiments import data, distributed, study, tables
+from experiments.settings import Setting, setting_of, small
 from experiments.training import UNITS, falling, member_keys, train_population
 
 READINGS = {"held": "held_sp", "tracked": "tracked_sp"}
@@ -184,7 +184,7 @@ def run(config: Config) -> tuple[Any, study.Records]:
         raise SystemExit(f"--chop-probs must be in [0, 1], got {config.chop_probs}.")
     setting, dataset = setting_of(config.dataset, config.epochs), data.load(config.dataset)
     if config.smoke:
-        dataset, train = calibrated.small(dataset, setting.train)
+        dataset, train = small(dataset, setting.train)
         setting = dataclasses.replace(setting, train=train)
     parts = {"spectrum": lambda: follow_array(config.steps)}
     for reading in READINGS:

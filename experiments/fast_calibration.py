@@ -19,7 +19,7 @@ import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,10 @@ from experiments import distributed, study, tables
 
 START = -0.5
 DESIGNED = 1000  # seed of the array that pulses are designed for
-CELLS: dict[str, Callable[[], Any]] = {
+Cells = Literal[
+    "figure_1_soft_bounds", "reram_array_om", "ecram", "wrong_power", "wrong_exponential"
+]
+CELLS: dict[Cells, Callable[[], Any]] = {
     "figure_1_soft_bounds": spt.presets.figure_1_soft_bounds,
     "reram_array_om": spt.presets.reram_array_om,
     "ecram": spt.presets.ecram,
@@ -40,7 +43,6 @@ CELLS: dict[str, Callable[[], Any]] = {
     ),
     "wrong_exponential": spt.presets.reram_es,
 }  # fmt: skip
-READ_NOISES = 0.0, 0.06
 OURS = ("extrapolated", "fit", "fit of bursts", "fit of bursts, 5 reads", "fit of designed")
 ZERO_SHIFTS = ("zero-shift, last", "zero-shift, tail")
 
@@ -50,6 +52,8 @@ class Config:
     """Errors against pulses; writes fast_calibration.csv, .png and manifest.json.
 
     Attributes:
+      cells: kinds of cells.
+      read_noises: standard deviations of a read, in weight units.
       size: cells of an array.
       seeds: arrays, at least 2.
       pulses: numbers of pulses at which our estimators are tried.
@@ -58,9 +62,11 @@ class Config:
       overwrite: replace results of another configuration in that folder.
       resume: keep the parts that an earlier run has finished.
       distributed: share the parts out among the processes of a Slurm (or other) job.
-      smoke: few cells and pulses, to see that everything works.
+      smoke: two kinds of few cells and one number of pulses, to see that everything works.
     """
 
+    cells: tuple[Cells, ...] = get_args(Cells)
+    read_noises: tuple[float, ...] = (0.0, 0.06)
     size: int = 128
     seeds: int = 5
     pulses: tuple[int, ...] = (25, 50, 100, 200, 400)
@@ -72,13 +78,13 @@ class Config:
     smoke: bool = False
 
 
-def errors(name: str, read_noise: float, config: Config) -> study.Records:
+def errors(name: Cells, read_noise: float, config: Config) -> study.Records:
     """The records of all seeds, on a leading axis."""
     of_seeds = [seed_errors(name, read_noise, seed, config) for seed in range(config.seeds)]
     return {kind: np.stack([one[kind] for one in of_seeds]) for kind in of_seeds[0]}
 
 
-def seed_errors(name: str, read_noise: float, seed: int, config: Config) -> study.Records:
+def seed_errors(name: Cells, read_noise: float, seed: int, config: Config) -> study.Records:
     """RMS errors over the cells that have a symmetric point, ours and zero-shifting's curves."""
     sample, pulse, ours = jax.random.split(jax.random.key(seed), 3)
     device = spt.sample_device(sample, CELLS[name](), (config.size,))
@@ -111,7 +117,7 @@ def seed_errors(name: str, read_noise: float, seed: int, config: Config) -> stud
 
 
 @functools.cache
-def designed(name: str, size: int, n: int, read_noise: float) -> np.ndarray:
+def designed(name: Cells, size: int, n: int, read_noise: float) -> np.ndarray:
     """Directions of pulses for cells of this kind, the same for all seeds."""
     like = spt.sample_device(jax.random.key(DESIGNED), CELLS[name](), (size,))
     start = jnp.full(size, START)
@@ -119,7 +125,7 @@ def designed(name: str, size: int, n: int, read_noise: float) -> np.ndarray:
 
 
 def estimated(
-    kind: str, key: Any, name: str, device: Any, w: Any, n: int, read_noise: float
+    kind: str, key: Any, name: Cells, device: Any, w: Any, n: int, read_noise: float
 ) -> spt.CalibrationResult:
     """What one of our estimators finds with n pulses."""
     if kind == "extrapolated":
@@ -204,14 +210,14 @@ def draw(finished: dict[str, study.Records], config: Config, path: Path) -> None
     """Error against pulses, a panel for each kind of cells and read noise."""
     import matplotlib.pyplot as plt
 
-    names = list(dict.fromkeys(part.rsplit("_noise_", 1)[0] for part in finished))
+    names, noises = config.cells, config.read_noises
     figure, axes = plt.subplots(
-        len(READ_NOISES), len(names), figsize=(3.4 * len(names), 6), squeeze=False, sharex=True,
-        layout="constrained",
+        len(noises), len(names), figsize=(3.4 * len(names), 3 * len(noises)), squeeze=False,
+        sharex=True, layout="constrained",
     )  # fmt: skip
     grid = zero_shift_grid(config)
     for column, name in enumerate(names):
-        for line, noise in enumerate(READ_NOISES):
+        for line, noise in enumerate(noises):
             ax, records = axes[line][column], finished.get(f"{name}_noise_{noise:g}")
             ax.set_title(f"{name}, read noise {noise:g}", fontsize=9)
             if records is None:
@@ -234,15 +240,18 @@ def draw(finished: dict[str, study.Records], config: Config, path: Path) -> None
 def run(config: Config) -> list[dict[str, Any]]:
     """Does all cells and read noises; results are written as each one finishes."""
     if config.smoke:
-        config = dataclasses.replace(config, size=16, seeds=2, pulses=(48,), longest=480)
+        few: dict[str, Any] = {"cells": ("reram_array_om", "wrong_power"), "read_noises": (0.06,)}
+        config = dataclasses.replace(config, size=16, seeds=2, pulses=(48,), longest=480, **few)
     if min(config.pulses, default=0) < 16 or min(config.size, config.seeds) < 2:
         raise SystemExit("--pulses must be at least 16 each, --size and --seeds 2.")
+    if not config.cells or min(config.read_noises, default=-1) < 0:
+        raise SystemExit("--cells needs a kind, --read-noises a number of at least 0.")
     if config.longest < 20:
         raise SystemExit(f"--longest must be at least 20, got {config.longest}.")
     parts = {
         f"{name}_noise_{noise:g}": lambda name=name, noise=noise: errors(name, noise, config)
-        for name in CELLS
-        for noise in READ_NOISES
+        for name in config.cells
+        for noise in config.read_noises
     }
 
     def publish(records: dict[str, study.Records]) -> None:

@@ -34,6 +34,7 @@ import optax
 
 import sptrack as spt
 from experiments import distributed, study, tables, unrolled
+from experiments.training import TrainConfig
 
 GRADIENT_RUNS = 4
 KNOTS = 4
@@ -57,7 +58,7 @@ class Config:
       overwrite: replace results of another configuration in that folder.
       resume: keep the parts that an earlier run has finished.
       distributed: share the parts out among the processes of a Slurm (or other) job.
-      smoke: two steps of one repeat, to see that everything works.
+      smoke: two steps of one repeat without a hidden layer, to see that everything works.
     """
 
     steps: int = 40
@@ -70,6 +71,11 @@ class Config:
     resume: bool = False
     distributed: bool = False
     smoke: bool = False
+
+    @property
+    def train(self) -> TrainConfig:
+        """How nets are trained."""
+        return unrolled.train_config(self.epochs, smoke=self.smoke)
 
     @property
     def budget(self) -> int:
@@ -117,7 +123,7 @@ def descend(
 
 def by_mean_field(config: Config, repeat: int, begin: dict[str, Any]) -> dict[str, np.ndarray]:
     """Pathwise gradients through mean pulses, and the score function of the chopper's flips."""
-    fun = functools.partial(unrolled.run, method="mean", epochs=config.epochs)
+    fun = functools.partial(unrolled.run, method="mean", train=config.train)
     estimate = spt.estimators.score_function_grad(fun, config.seeds)
     root = spt.random.fast_key(3 + repeat)
     return descend(
@@ -130,7 +136,7 @@ def by_mean_field(config: Config, repeat: int, begin: dict[str, Any]) -> dict[st
 def by_evolution(config: Config, repeat: int) -> dict[str, np.ndarray]:
     """Evolution strategies on sampled pulses, with as many trainings."""
     estimate = spt.estimators.evolution_strategies_grad(
-        functools.partial(unrolled.loss, method="aggregate", epochs=config.epochs),
+        functools.partial(unrolled.loss, method="aggregate", train=config.train),
         SIGMA,
         config.seeds * GRADIENT_RUNS // 2,
     )
@@ -159,7 +165,7 @@ def by_random(config: Config, repeat: int) -> dict[str, np.ndarray]:
     def score(numbers, index):
         keys = keys_of(config, repeat, index)
         losses = jax.vmap(
-            lambda key: unrolled.loss(key, numbers, method="aggregate", epochs=config.epochs)
+            lambda key: unrolled.loss(key, numbers, method="aggregate", train=config.train)
         )(keys)
         return losses.mean()
 
@@ -179,15 +185,15 @@ def best_of(found: dict[str, np.ndarray], count: int) -> dict[str, Any]:
 
 
 @functools.cache
-def _tester(epochs: int) -> Any:
+def _tester(train: TrainConfig) -> Any:
     return jax.jit(
-        jax.vmap(functools.partial(unrolled.loss, method="aggregate", epochs=epochs), (0, None))
+        jax.vmap(functools.partial(unrolled.loss, method="aggregate", train=train), (0, None))
     )
 
 
 def tested(config: Config, numbers: dict[str, Any]) -> np.ndarray:
     """Losses of fresh trainings with sampled pulses, the same seeds for all methods."""
-    run = _tester(config.epochs)
+    run = _tester(config.train)
     return np.concatenate(
         [run(keys, numbers) for keys in unrolled.batches(config.test_seeds, FRESH)]
     )
@@ -295,7 +301,7 @@ def run(config: Config) -> list[dict[str, Any]]:
         raise SystemExit(
             "--steps, --seeds and --test-seeds must be at least 2, --repeats and --epochs 1."
         )
-    settings = {"train": unrolled.TRAIN, "rates": unrolled.RATES, "cells": unrolled.CELLS}
+    settings = {"train": config.train, "rates": unrolled.RATES, "cells": unrolled.CELLS}
     settings |= {"rate": RATE, "sigma": SIGMA, "knots": KNOTS, "gradient_runs": GRADIENT_RUNS}
 
     def publish(finished):

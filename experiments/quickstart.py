@@ -19,7 +19,7 @@ import numpy as np
 
 import sptrack as spt
 from experiments import data, distributed, study, tables
-from experiments.settings import analog, setting_of
+from experiments.settings import analog, setting_of, small
 from experiments.training import UNITS, member_keys, train_population
 
 ALGORITHMS = (
@@ -91,6 +91,9 @@ def run(config: Config) -> Any:
     check(config)
     setting = setting_of(config.dataset, 1 if config.smoke else config.epochs)
     dataset = data.load(config.dataset)
+    if config.smoke:
+        dataset, train = small(dataset, setting.train)
+        setting = dataclasses.replace(setting, train=train)
     cells = getattr(spt.presets, config.device)(
         reference_mean=config.reference_mean, reference_std=config.reference_std
     )

@@ -26,6 +26,7 @@ import numpy as np
 
 import sptrack as spt
 from experiments import distributed, study, tables, unrolled
+from experiments.training import TrainConfig
 
 STEP, SIGMA = 0.02, 0.2
 OF_CELLS = ("center_mean", "center_std", "dw_min_std")
@@ -44,7 +45,7 @@ class Config:
       overwrite: replace results of another configuration in that folder.
       resume: keep the parts that an earlier run has finished.
       distributed: share the parts out among the processes of a Slurm (or other) job.
-      smoke: two seeds and epochs, to see that everything works.
+      smoke: two seeds and epochs without a hidden layer, to see that everything works.
     """
 
     seeds: int = 128
@@ -56,6 +57,11 @@ class Config:
     distributed: bool = False
     smoke: bool = False
 
+    @property
+    def train(self) -> TrainConfig:
+        """How nets are trained."""
+        return unrolled.train_config(self.epochs, smoke=self.smoke)
+
 
 def parameters() -> dict[str, Any]:
     """All that derivatives are taken of: logarithms of rates, and fields of the cells."""
@@ -63,10 +69,10 @@ def parameters() -> dict[str, Any]:
     return unrolled.start() | fields | {"cells.dw_min": jnp.log(unrolled.CELLS["dw_min"])}
 
 
-def trained(key: Any, at: dict[str, Any], method: str, epochs: int) -> Any:
+def trained(key: Any, at: dict[str, Any], method: str, train: TrainConfig) -> Any:
     """(loss, log-probability) of `unrolled.run`, with the logarithm of a pulse's size."""
     numbers = at | {"cells.dw_min": jnp.exp(at["cells.dw_min"])}
-    return unrolled.run(key, numbers, method=method, epochs=epochs)
+    return unrolled.run(key, numbers, method=method, train=train)
 
 
 def mean_field(config: Config) -> study.Records:
@@ -74,7 +80,7 @@ def mean_field(config: Config) -> study.Records:
     at = parameters()
 
     def fun(key, numbers):
-        return trained(key, numbers, "mean", config.epochs)
+        return trained(key, numbers, "mean", config.train)
 
     @jax.jit
     def gradients(keys):
@@ -96,7 +102,7 @@ def central(config: Config, method: str, count: int, step: float) -> study.Recor
     """Central differences with common random numbers, parameter by parameter."""
     at = parameters()
     run = jax.jit(
-        jax.vmap(lambda key, numbers: trained(key, numbers, method, config.epochs)[0], (0, None))
+        jax.vmap(lambda key, numbers: trained(key, numbers, method, config.train)[0], (0, None))
     )
     found: dict[str, list[Any]] = {name: [] for name in at}
     for name, value in at.items():
@@ -111,7 +117,7 @@ def central(config: Config, method: str, count: int, step: float) -> study.Recor
 def evolution(config: Config) -> study.Records:
     """One evolution-strategies estimate of all derivatives at once."""
     estimate = spt.estimators.evolution_strategies_grad(
-        lambda key, numbers: trained(key, numbers, "aggregate", config.epochs)[0],
+        lambda key, numbers: trained(key, numbers, "aggregate", config.train)[0],
         SIGMA,
         config.pulse_seeds,
         batch_size=min(unrolled.CHUNK, config.pulse_seeds),
@@ -193,7 +199,7 @@ def run(config: Config) -> list[dict[str, Any]]:
         lambda: evolution(config),
         lambda: central(config, "aggregate", config.pulse_seeds, SIGMA),
     )
-    settings = {"train": unrolled.TRAIN, "rates": unrolled.RATES, "cells": unrolled.CELLS}
+    settings = {"train": config.train, "rates": unrolled.RATES, "cells": unrolled.CELLS}
     settings |= {"steps": [STEP, SIGMA]}
 
     def publish(finished):

@@ -16,6 +16,7 @@ from typing import Any
 import optax
 
 import sptrack as spt
+from experiments import data
 from experiments.nets import READ_PATHS, NetConfig
 from experiments.training import TrainConfig, falling
 
@@ -130,6 +131,14 @@ def setting_of(dataset: str, epochs: int | None) -> Setting:
     if epochs is None:
         return setting
     return dataclasses.replace(setting, train=dataclasses.replace(setting.train, epochs=epochs))
+
+
+def small(dataset: data.Dataset, config: TrainConfig) -> tuple[data.Dataset, TrainConfig]:
+    """The first 200 examples and a net without hidden layers, to try: it is quick to compile."""
+    images, labels = dataset.train_images[:200], dataset.train_labels[:200]
+    some = dataset._replace(train_images=images, train_labels=labels)
+    ends = config.net.sizes[0], config.net.sizes[-1]
+    return some, dataclasses.replace(config, net=dataclasses.replace(config.net, sizes=ends))
 
 
 def analog(

@@ -42,7 +42,7 @@ _FIELDS = {"learning_rate": "residual", "transfer_rate": "transfer"}  # names in
 
 
 def train_config(net: str, dataset: str, epochs: int, *, smoke: bool = False) -> TrainConfig:
-    """How a net is trained; on digits the fully connected net is 64-128-64-10, to try 64-16-10.
+    """How a net is trained; on digits the fully connected net is 64-128-64-10, to try 64-10.
 
     Raises:
       SystemExit: if the net doesn't fit the images.
@@ -51,7 +51,7 @@ def train_config(net: str, dataset: str, epochs: int, *, smoke: bool = False) ->
     if dataset == "digits":
         if net == "lenet":
             raise SystemExit("--net lenet needs images of 28 x 28: give --dataset mnist.")
-        sizes = (64, 16, 10) if smoke else SETTINGS["digits"].train.net.sizes
+        sizes = (64, 10) if smoke else SETTINGS["digits"].train.net.sizes
         config = dataclasses.replace(config, net=dataclasses.replace(config.net, sizes=sizes))
     return dataclasses.replace(config, epochs=epochs)
 

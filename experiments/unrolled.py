@@ -7,6 +7,7 @@ as a function of the logarithms of rates and of parameters of the cells. With pu
 come out as a log-probability (`spt.estimators.score_function_grad`).
 """
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import sptrack as spt
 from experiments import data
 from experiments.nets import NetConfig
+from experiments.settings import small
 from experiments.training import TrainConfig, member, steps_per_epoch
 
 TRAIN = TrainConfig(NetConfig((64, 16, 10), "tanh"), epochs=8, batch_size=32, digital_decay=1.0)
@@ -54,7 +56,13 @@ def _digits() -> Any:
     return data.load("digits")
 
 
-def run(key: Any, numbers: dict[str, Any], *, method: str, epochs: int = TRAIN.epochs) -> Any:
+def train_config(epochs: int, *, smoke: bool = False) -> TrainConfig:
+    """How the net is trained; to try, it has no hidden layer."""
+    config = dataclasses.replace(TRAIN, epochs=epochs)
+    return small(_digits(), config)[1] if smoke else config
+
+
+def run(key: Any, numbers: dict[str, Any], *, method: str, train: TrainConfig = TRAIN) -> Any:
     """Trains one net; differentiable with method "mean".
 
     Args:
@@ -62,15 +70,14 @@ def run(key: Any, numbers: dict[str, Any], *, method: str, epochs: int = TRAIN.e
       numbers: logarithms of `RATES`, scalar or at knots over the run; and fields of the cells,
         as "cells.center_mean".
       method: of pulses, as in `spt.analog_update`.
-      epochs: passes over the training set.
+      train: net, passes over the training set, batch.
 
     Returns:
       (mean training loss of the last `TAIL` steps, log-probability of the chopper's flips).
     """
-    train = TrainConfig(**(vars(TRAIN) | {"epochs": epochs}))
     dataset = _digits()
     per_epoch = steps_per_epoch(train, dataset)
-    total = epochs * per_epoch
+    total = train.epochs * per_epoch
     examples = {"x": jnp.asarray(dataset.train_images), "y": jnp.asarray(dataset.train_labels)}
 
     def make(key, **given):
@@ -103,9 +110,9 @@ def sign_of(state: Any) -> Any:
     return jax.tree.leaves(spt.read_arrays(state[1])["chopper"])[0]
 
 
-def loss(key: Any, numbers: dict[str, Any], *, method: str, epochs: int = TRAIN.epochs) -> Any:
+def loss(key: Any, numbers: dict[str, Any], *, method: str, train: TrainConfig = TRAIN) -> Any:
     """The first result of `run`."""
-    return run(key, numbers, method=method, epochs=epochs)[0]
+    return run(key, numbers, method=method, train=train)[0]
 
 
 def batches(count: int, first: int = 0) -> list[Any]:

@@ -23,7 +23,7 @@ import numpy as np
 
 import sptrack as spt
 from experiments import calibrated, data, distributed, pulse_budget, study, tables
-from experiments.settings import Setting
+from experiments.settings import Setting, small
 from experiments.training import UNITS, member_keys, train_population
 
 REFERENCE = Path(__file__).parent / "reference" / "figure_2_losses.csv"
@@ -112,7 +112,7 @@ def run(config: Config) -> Any:
         )
     setting, dataset = calibrated.setting(config.dataset, config.epochs), data.load(config.dataset)
     if config.smoke:
-        dataset, train = calibrated.small(dataset, setting.train)
+        dataset, train = small(dataset, setting.train)
         setting = dataclasses.replace(setting, train=train)
     finished = study.collect(
         config.out,

@@ -138,6 +138,7 @@ def standard_normal(key: Key, shape: tuple[int, ...], dtype: Any, *, exact: bool
     return jax.random.normal(key, shape, dtype)
 
 
+@functools.partial(jax.jit, inline=True)
 def _bit_count(word: Array) -> Array:
     scale = np.float32(8**-0.5)
     return jax.lax.population_count(word).astype(jnp.int32).astype(jnp.float32) * scale - 16 * scale
@@ -158,6 +159,7 @@ _BELOW = (
 )  # fmt: skip
 
 
+@functools.partial(jax.jit, inline=True)
 def _inverse(word: Array) -> Array:
     """The standard normal number z >= 0 with P(Z > z) = p = (31 bits + 1/2) / 2^32, and a sign."""
     sign = word & jnp.uint32(0x80000000)

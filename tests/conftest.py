@@ -10,6 +10,7 @@ twice is checked in tests of experiments and in those marked `keys_are_checked`:
 example, notebooks, programs in README and docs, every optimizer. JAX's check takes a tenth of the
 time of all tests (half of a step's outside jit), and what it sees doesn't depend on numbers.
 """
+# ruff: noqa: E402  # the environment has to be ready when jax is imported
 
 import gc
 import os
@@ -75,9 +76,11 @@ EVERYWHERE = os.environ[PLAIN] == "0"
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """Before fixtures of any scope: how programs compile, here and in subprocesses."""
-    optimized = EVERYWHERE or item.get_closest_marker("optimized") is not None
-    jax.config.update(PLAIN.lower(), not optimized)
-    os.environ[PLAIN] = str(int(not optimized))
+    plain = not EVERYWHERE and item.get_closest_marker("optimized") is None
+    if plain != (os.environ[PLAIN] == "1"):
+        jax.clear_caches()  # what was compiled the other way rounds in another way
+        jax.config.update(PLAIN.lower(), plain)
+        os.environ[PLAIN] = str(int(plain))
     checked = item.path.parent.name == "experiments" or bool(
         item.get_closest_marker("keys_are_checked")
     )

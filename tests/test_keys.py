@@ -76,8 +76,8 @@ def test_vmapped_keys_on_one_shared_array_equal_single_runs_to_rounding(key, pur
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_jitted_equals_eager_to_rounding(name):
-    eager, compiled = run(name, jax.random.key(11)), jitted(name, jax.random.key(11))
+def test_jitted_equals_eager_to_rounding(key, name):
+    eager, compiled = run(name, key), jitted(name, key)
     for one, other in zip(jax.tree.leaves(eager), jax.tree.leaves(compiled), strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-6, atol=2e-6)  # some ulp for 25 pulses
 

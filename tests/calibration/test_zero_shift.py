@@ -57,6 +57,7 @@ def test_acceptance_03_endpoints(x64, last):
     assert np.polyfit(np.log(steps), np.log(errors), 1)[0] == pytest.approx(2, abs=0.05)
 
 
+@pytest.mark.optimized  # runs longer than it compiles
 @pytest.mark.parametrize("dw_min", [1e-3, 1e-2, 5e-2])
 def test_acceptance_04_stationary_variance(key, dw_min):
     """Section 9, number 4 (4.0): dw F*^2 / (2a - dw (a^2 + f1^2)), 2 % with 4000 cells.
@@ -91,6 +92,7 @@ def published_offsets():
         }
 
 
+@pytest.mark.optimized  # runs longer than it compiles
 @pytest.mark.parametrize("double", [False, True])
 def test_acceptance_06_figure_1a(key, double):
     """Section 9, number 6: means within 2 %, stds within 5 % of the table, for all of its N.

@@ -39,6 +39,7 @@ def test_there_are_rules_for_every_preset():
     assert set(spt.presets.__all__) - {"pcm_pair"} == set(populations.PRESETS)
 
 
+@pytest.mark.optimized  # runs longer than it compiles
 @pytest.mark.parametrize("name", populations.PRESETS)
 def test_pulses_make_the_populations_that_the_rules_say(request, seed_of, name):
     """Mean and std over 65,536 cells within 4 standard errors of those of independent cells."""

@@ -21,13 +21,12 @@ def test_the_factor_is_counted_where_zero_shifting_first_has_the_error():
     assert fast_calibration.pulses_to(1e-9, curve, grid) is None
 
 
-def test_a_smoke_run_writes_the_table_and_the_figure(tmp_path, monkeypatch):
+def test_a_small_run_writes_the_table_and_the_figure(tmp_path, monkeypatch):
     """Without noise, ours is better with 48 pulses than zero-shifting with 480."""
-    cells = {"figure_1_soft_bounds": fast_calibration.CELLS["figure_1_soft_bounds"]}
-    monkeypatch.setattr(fast_calibration, "CELLS", cells)
-    monkeypatch.setattr(fast_calibration, "READ_NOISES", (0.0,))
     monkeypatch.setattr(fast_calibration, "OURS", ("extrapolated", "fit"))
-    fast_calibration.main(["--smoke", "--out", str(tmp_path)])
+    few = ["--size", "16", "--seeds", "2", "--pulses", "48", "--longest", "480"]
+    flags = ["--cells", "figure_1_soft_bounds", "--read-noises", "0", *few, "--out", str(tmp_path)]
+    fast_calibration.main(flags)
     with (tmp_path / "fast_calibration.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2
@@ -36,7 +35,7 @@ def test_a_smoke_run_writes_the_table_and_the_figure(tmp_path, monkeypatch):
         assert row["factor to last"].startswith(">")
     assert (tmp_path / "fast_calibration.png").stat().st_size > 10_000
     monkeypatch.setattr(fast_calibration, "errors", None)  # calling it would raise
-    fast_calibration.main(["--smoke", "--out", str(tmp_path), "--resume"])
+    fast_calibration.main([*flags, "--resume"])
 
 
 def test_too_few_pulses_are_refused(tmp_path):

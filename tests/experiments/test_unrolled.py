@@ -20,7 +20,7 @@ def test_gradients_through_training_are_central_differences(x64):
 
     def along(step):
         moved = {name: value + step * way[name] for name, value in at.items()}
-        return unrolled.loss(key, moved, method="mean", epochs=2)
+        return unrolled.loss(key, moved, method="mean", train=unrolled.train_config(2))
 
     slope = jax.jit(jax.grad(along))(0.0)
     run = jax.jit(along)
@@ -38,12 +38,12 @@ def test_schedules_go_through_their_knots():
 BEST = {"learning_rate": 1.0, "transfer_rate": 0.1, "gamma": 0.1, "eta": 0.1, "chop_prob": 0.1}
 
 
-def bowl(key, numbers, *, method, epochs):
+def bowl(key, numbers, *, method, train):
     """Instead of a training: a bowl around `BEST`, and noise; the chopper shows in its flips only.
 
     E[flips] = p, so d/d(log p) of the loss, 2 flips, is 2 p.
     """
-    del epochs
+    del train
     noise, coin = jax.random.split(key)
     smooth = [name for name in BEST if name != "chop_prob"]
     loss = sum(jnp.mean((numbers[name] - np.log(BEST[name])) ** 2) for name in smooth)

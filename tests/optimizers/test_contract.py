@@ -221,11 +221,11 @@ def run_of(name, key, numbers, steps=STEPS):
     return params, own_state(state)._replace(key=None)
 
 
-def populations(key, name, members=3):
-    """Keys, and rates of their own for every member."""
-    shares = jnp.array([1.0, 0.5, 0.8])
+def populations(key, name):
+    """Keys, and rates of their own for each of two members."""
+    shares = jnp.array([1.0, 0.5])
     numbers = {k: jnp.float32(v) * shares for k, v in TABLE[name][1].items()}
-    return jax.random.split(key, members), numbers
+    return jax.random.split(key, 2), numbers
 
 
 def member(tree, i):
@@ -237,9 +237,9 @@ def test_vmap_over_keys_and_numbers_is_single_runs(key, name):
     """A population with rates of its own each, init and update, operation by operation."""
     keys, numbers = populations(key, name)
     together = jax.vmap(functools.partial(run_of, name, steps=2))(keys, numbers)
-    for i in range(3):
+    for i in range(2):
         assert_bits(run_of(name, keys[i], member(numbers, i), steps=2), member(together, i))
-    assert len({np.asarray(w).tobytes() for w in together[0]["w"]}) == 3
+    assert not np.array_equal(*together[0]["w"])
 
 
 @pytest.mark.parametrize("name", ["analog_sgd", "erider", "columns_erider"])
@@ -253,7 +253,7 @@ def test_compiled_populations_are_single_runs(key, name):
     keys, numbers = populations(key, name)
     run = functools.partial(run_of, name, steps=1)
     together, single = jax.jit(jax.vmap(run))(keys, numbers), jax.jit(run)
-    for i in range(3):
+    for i in range(2):
         (alone, state), (params, arrays) = single(keys[i], member(numbers, i)), member(together, i)
         np.testing.assert_allclose(alone["w"], params["w"], rtol=0, atol=1e-5)
         pairs = [(state.weight, arrays.weight)]
@@ -269,12 +269,13 @@ def test_compiled_populations_are_single_runs(key, name):
 
 @everyone
 def test_other_leaves_change_nothing(key, name):
-    params, state = follow(make(name, key), params_of())
-    more, more_state = follow(make(name, key), params_of(a=jnp.zeros((2, 2)), z=jnp.zeros(3)))
+    """Another leaf before "w" shifts its place among the leaves."""
+    params, state = follow(make(name, key), params_of(), steps=range(2))
+    more, more_state = follow(make(name, key), params_of(a=jnp.zeros((2, 2))), steps=range(2))
     assert_bits(params["w"], more["w"])
     arrays = zip(spt.read_arrays(state).items(), spt.read_arrays(more_state).items(), strict=True)
     for (array_name, one), (_, other) in arrays:
-        assert set(other) == {"a", "w", "z"}, array_name
+        assert set(other) == {"a", "w"}, array_name
         assert_bits(one["w"], other["w"])
 
 

@@ -74,6 +74,7 @@ def everything(spec, key, shares, counts):
     return low, high, [*moved, shifted]
 
 
+@pytest.mark.optimized  # a bound that is computed twice differs by an ulp without
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=40)
 @given(data=st.data(), seed=st.integers(0, 2**31 - 1), most=st.sampled_from([1, 8, 60, 10_000]))

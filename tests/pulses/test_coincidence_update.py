@@ -89,6 +89,7 @@ def test_kinds_without_noise_are_applied(key, kind):
     assert np.any(result.up > 0) and np.any(result.down > 0)
 
 
+@pytest.mark.optimized  # the last bits as users have them
 @pytest.mark.parametrize("method", ["exact", "aggregate", "mean"])
 @pytest.mark.parametrize("name", ["soft_bounds", "power"])
 def test_a_batch_is_the_loop_of_its_samples(key, method, name):
