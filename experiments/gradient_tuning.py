@@ -8,7 +8,7 @@ gamma, eta and the chopper's probability, within a factor of ten of where all be
   start           the middle of the ranges
   mean field      Adam on gradients of trainings with mean pulses: pathwise, and by the score
                   function for p
-  schedule        the same for learning rate and eta at KNOTS knots over the run, so that the
+  schedule        the same for learning rate, eta and p at KNOTS knots over the run, so that the
                   number of pulses (which goes with the learning rate) is scheduled as well
   evolution       Adam on evolution strategies of trainings with sampled pulses
   random          the best of random candidates, of trainings with sampled pulses
@@ -38,6 +38,7 @@ from experiments.training import TrainConfig
 
 GRADIENT_RUNS = 4
 KNOTS = 4
+SCHEDULED = ("learning_rate", "eta", "chop_prob")
 RATE = 0.15  # of Adam, on logarithms
 SIGMA = 0.2
 METHODS = ("start", "mean field", "schedule", "evolution", "random", "random x 4")
@@ -202,7 +203,7 @@ def tested(config: Config, numbers: dict[str, Any]) -> np.ndarray:
 def once(config: Config, repeat: int) -> study.Records:
     """All methods once: the numbers that they choose, and losses of fresh trainings."""
     begin = unrolled.start()
-    at_knots = begin | {name: jnp.full(KNOTS, begin[name]) for name in ("learning_rate", "eta")}
+    at_knots = begin | {name: jnp.full(KNOTS, begin[name]) for name in SCHEDULED}
     last = lambda path: {name: jnp.asarray(values[-1]) for name, values in path.items()}
     path = by_mean_field(config, repeat, begin)
     searched = by_random(config, repeat)
@@ -302,7 +303,13 @@ def run(config: Config) -> list[dict[str, Any]]:
             "--steps, --seeds and --test-seeds must be at least 2, --repeats and --epochs 1."
         )
     settings = {"train": config.train, "rates": unrolled.RATES, "cells": unrolled.CELLS}
-    settings |= {"rate": RATE, "sigma": SIGMA, "knots": KNOTS, "gradient_runs": GRADIENT_RUNS}
+    settings |= {
+        "rate": RATE,
+        "sigma": SIGMA,
+        "knots": KNOTS,
+        "scheduled": SCHEDULED,
+        "gradient_runs": GRADIENT_RUNS,
+    }
 
     def publish(finished):
         table = rows(finished, config)

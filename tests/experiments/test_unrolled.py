@@ -35,13 +35,26 @@ def test_schedules_go_through_their_knots():
     assert unrolled.at_knots(jnp.log(3.0), 100) == pytest.approx(3)
 
 
+def test_the_log_probability_is_that_of_the_flips_of_a_schedule():
+    """No flips in the first third of the run, one in every step of the last; sure, but in between.
+
+    The 15 steps in between have an entropy of 2.1 nats. By a schedule that runs backwards, or by a
+    constant, there would be flips of probability e^-12 or certain ones missing, -inf.
+    """
+    (key,) = unrolled.batches(1)[0]
+    numbers = unrolled.start() | {"chop_prob": jnp.array([-12.0, -12.0, 0.0, 0.0])}
+    train = unrolled.train_config(1, smoke=True)
+    _, log_prob = jax.jit(lambda: unrolled.run(key, numbers, method="mean", train=train))()
+    assert -10 < log_prob < 0
+
+
 BEST = {"learning_rate": 1.0, "transfer_rate": 0.1, "gamma": 0.1, "eta": 0.1, "chop_prob": 0.1}
 
 
 def bowl(key, numbers, *, method, train):
     """Instead of a training: a bowl around `BEST`, and noise; the chopper shows in its flips only.
 
-    E[flips] = p, so d/d(log p) of the loss, 2 flips, is 2 p.
+    E[flips] = p, so d/d(log p) of the loss, 2 flips, is 2 p; with p at knots, a flip at each.
     """
     del train
     noise, coin = jax.random.split(key)
@@ -51,8 +64,9 @@ def bowl(key, numbers, *, method, train):
     p = jnp.exp(numbers["chop_prob"])
     flips = jax.random.bernoulli(coin, p).astype(float)
     if method == "aggregate":
-        return loss + 2 * p, jnp.zeros(())
-    return loss + 2 * flips, spt.estimators.bernoulli_log_prob(flips, 1, p)
+        return loss + 2 * jnp.mean(p), jnp.zeros(())
+    log_probs = spt.estimators.bernoulli_log_prob(flips, 1, p)
+    return loss + 2 * jnp.mean(flips), jnp.sum(log_probs)
 
 
 def test_sensitivity_by_four_ways_where_it_is_known(tmp_path, monkeypatch):
