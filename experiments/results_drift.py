@@ -1,14 +1,14 @@
-"""The part of the page of results about symmetric points that drift, from rows of sp_drift.csv."""
+"""The part of the page of results about symmetric points that drift."""
 
 from collections.abc import Callable
 
 from experiments.parameters import table
+from experiments.results_files import Rows, number, read_rows, shown
 
-Rows = list[dict[str, str]]
 
-
-def text(rows: Rows) -> str:
+def text() -> str:
     """The section: the least error of every drift, and how far it is from theory."""
+    rows = read_rows("sp_drift", "sp_drift")
     kinds = dict.fromkeys((row["algorithm"], row["moves"], row["drift"]) for row in rows)
     names = {"erider": "E-RIDER", "rider": "RIDER", "frozen": "calibrated once"}
     lines = []
@@ -21,12 +21,12 @@ def text(rows: Rows) -> str:
                 kind[1],
                 kind[2],
                 least["eta"],
-                _shown(_number(least["rms_error"]), ".4f", _number(least["rms_error_se"])),
-                _shown(_number(least["predicted_rms"]), ".4f"),
-                _shown(_number(least["lag"]), ".4f", _number(least["lag_se"])),
-                _shown(_number(least["predicted_lag"]), ".4f"),
-                _shown(_number(least["followed"]), "z.3f"),
-                _shown(_number(least["predicted_followed"]), ".3f"),
+                shown(number(least["rms_error"]), ".4f", number(least["rms_error_se"])),
+                shown(number(least["predicted_rms"]), ".4f"),
+                shown(number(least["lag"]), ".4f", number(least["lag_se"])),
+                shown(number(least["predicted_lag"]), ".4f"),
+                shown(number(least["followed"]), "z.3f"),
+                shown(number(least["predicted_followed"]), ".3f"),
             )
         )
     head = ("algorithm", "moves", "v", "best η", "RMS of Q − S", "theory", "lag", "theory",
@@ -66,15 +66,3 @@ def drift_deviations(rows: Rows) -> str:
         f"than theory's at {'; '.join(far) or 'none'}, where its W has been driven so far off that "
         "the mean gradient exceeds its noise."
     )
-
-
-def _number(text: str) -> float | None:
-    """A cell of the table as a number; None where it is empty."""
-    return float(text) if text else None
-
-
-def _shown(value: float | None, form: str, spread: float | None = None) -> str:
-    """A number and its standard error as text, "" for None."""
-    if value is None:
-        return ""
-    return format(value, form) + ("" if spread is None else f" ± {spread:{form}}")

@@ -6,9 +6,7 @@ Everything on the page is computed from the CSV files under experiments/results 
 what agrees and what does not included. A test compares.
 """
 
-import csv
 import functools
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,14 +15,15 @@ from typing import Any
 from experiments import (
     pulse_budget,
     resnet,
+    results_calibration,
     results_drift,
+    results_robustness,
     robustness,
-    tuned,
     zero_shift_training,
 )
 from experiments.parameters import table
+from experiments.results_files import RESULTS, configured, number, provenance, read_rows, shown
 
-RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 INTRO = """# Results
 
@@ -32,40 +31,6 @@ Made by `python -m experiments.results_page` from the files under `experiments/r
 and don't change this page. "Paper" is arXiv 2602.21321. `python -m experiments rerun MANIFEST` does
 an experiment again and compares the results bit for bit.
 """
-Rows = list[dict[str, str]]
-
-
-def read_rows(folder: str, name: str) -> Rows:
-    """The rows of a committed CSV file."""
-    with (RESULTS / folder / f"{name}.csv").open() as file:
-        return list(csv.DictReader(file))
-
-
-def number(text: str) -> float | None:
-    """A cell of a CSV file as a number; None where it is empty."""
-    return float(text) if text else None
-
-
-def shown(value: float | None, form: str, spread: float | None = None) -> str:
-    """A number and its spread as text, "" for None."""
-    if value is None:
-        return ""
-    return format(value, form) + ("" if spread is None else f" ± {spread:{form}}")
-
-
-def provenance(folder: str) -> str:
-    """The command of a result and the versions it ran with."""
-    manifest = json.loads((RESULTS / folder / "manifest.json").read_text())
-    versions, device = manifest["versions"], manifest["device"]
-    return (
-        f"`{manifest['command']}`, on {device['platform']}, jax {versions['jax']}, "
-        f"{manifest['started'][:10]}; [files](../experiments/results/{folder})"
-    )
-
-
-def configured(folder: str) -> dict[str, Any]:
-    """The flags of a result."""
-    return json.loads((RESULTS / folder / "manifest.json").read_text())["config"]["config"]
 
 
 def accuracy_of_zero_shifting() -> str:
@@ -97,108 +62,6 @@ def cost_of_zero_shifting() -> str:
     equal = sum(r["pulses_on_grid"] == r["reference"] for r in rows)
     head = ("Δw_min", "smallest N on the paper's grid", "recursion", "N to 1 % exactly")
     return f"{table(head, lines)}\n\nEqual on the grid in {equal} of {len(rows)} cases."
-
-
-def table_2() -> str:
-    """The committed run of Table 2."""
-    folder = "robustness_fcn"
-    rows, flags = read_rows(folder, "robustness"), configured(folder)
-    methods = list(dict.fromkeys(row["method"] for row in rows))
-    cells = dict.fromkeys((row["reference_mean"], row["reference_std"]) for row in rows)
-    by = {(r["method"], r["reference_mean"], r["reference_std"]): r for r in rows}
-    lines = []
-    for mean, std in cells:
-        line = [mean, std]
-        for method in methods:
-            row = by[method, mean, std]
-            line.append(
-                shown(number(row["accuracy_percent"]), ".2f", number(row["accuracy_std"]))
-                + f" / {shown(number(row['paper_percent']), '.2f')}"
-            )
-        lines.append(tuple(line))
-    head = ("mean", "std", *(f"{robustness.TITLES[m]}: here / paper" for m in methods))
-    pairs = [p for p in (("erider", "agad"), ("agad", "ttv2")) if set(p) <= set(methods)]
-    facts = [order(by, cells, *pair) for pair in pairs] + [within(by, cells, 1.5)]
-    return "\n\n".join(
-        [
-            table(head, lines),
-            f"Test accuracy in %. {len(cells)} of the table's 24 cells, {flags['epochs']} of the "
-            f"paper's 40 epochs, {flags['seeds']} of its 3 seeds, and 28 columns of P read per "
-            "step where the paper reads one: what can be compared with the paper is the order of "
-            "the methods and how they depend on the offsets, not a decimal.",
-            "\n".join(f"* {fact}" for fact in facts),
-        ]
-    )
-
-
-def order(by: dict[tuple, dict[str, str]], cells: Any, first: str, second: str) -> str:
-    """In how many cells of the table one method is ahead of another, here and in the paper."""
-
-    def ahead(column):
-        pairs = [[float(by[m, *cell][column]) for m in (first, second)] for cell in cells]
-        return sum(a > b for a, b in pairs), [a - b for a, b in pairs]
-
-    (ours, gaps), (theirs, _) = ahead("accuracy_percent"), ahead("paper_percent")
-    name, other = robustness.TITLES[first], robustness.TITLES[second]
-    return (
-        f"{name} is ahead of {other} in {ours} of {len(cells)} cells (paper: {theirs}), by "
-        f"{min(gaps):+.2f} to {max(gaps):+.2f} points."
-    )
-
-
-def within(by: dict[tuple, dict[str, str]], cells: Any, points: float) -> str:
-    """How far E-RIDER is from the paper."""
-    gaps = [float(by["erider", *cell]["difference"]) for cell in cells]
-    good = sum(gap > -points for gap in gaps)
-    return (
-        f"E-RIDER is within {points:g} points of the paper or better in {good} of {len(gaps)} "
-        f"cells; differences from {min(gaps):+.2f} to {max(gaps):+.2f}."
-    )
-
-
-def of_cells(folder: str) -> str:
-    """A run of some cells of Table 2 with other settings, beside the committed table."""
-    base, flags, base_flags = "robustness_fcn", configured(folder), configured("robustness_fcn")
-    names = "method", "reference_mean", "reference_std"
-    table_2_has = {tuple(r[n] for n in names): r for r in read_rows(base, "robustness")}
-    lines = []
-    for row in read_rows(folder, "robustness"):
-        cell = tuple(row[n] for n in names)
-        here, there = float(row["accuracy_percent"]), float(table_2_has[cell]["accuracy_percent"])
-        paper = float(row["paper_percent"])
-        lines.append((robustness.TITLES[cell[0]], *cell[1:], f"{here:.2f}", f"{there:.2f}",
-                      f"{paper:.2f}", f"{here - paper:+.2f}"))  # fmt: skip
-    head = ("method", "mean", "std", "here", "the table above", "paper", "here - paper")
-
-    def settings(of):
-        reads = of["reads_per_transfer"] or tuned.READS[of["dataset"]]
-        return f"{of['epochs']} epochs, {reads} {'read' if reads == 1 else 'reads'} per step"
-
-    return (
-        f"{table(head, lines)}\n\nTest accuracy in %: {settings(flags)} here; "
-        f"{settings(base_flags)} in the table above; 40 epochs, 1 read per step in the paper. The "
-        "rates are those of the table above."
-    )
-
-
-def searched() -> str:
-    """The tuned rates."""
-    names = ("learning_rate", "transfer_rate", "chop_prob", "gamma")
-    lines = [
-        (
-            robustness.TITLES[row["method"]],
-            *(shown(number(row[name]), ".3g") for name in names),
-            f"{float(row['score']):.2f}",
-            row["candidates"],
-        )
-        for row in read_rows("search_fcn", "tuned")
-    ]
-    steps = read_rows("search_fcn", "tuned")[0]["steps"]
-    head = ("method", "learning rate", "transfer rate", "p", "γ", "validation %", "candidates")
-    return (
-        f"{table(head, lines)}\n\nThe same candidates, {steps} steps each, and the same choice for "
-        "all methods, on a part of the training set: the protocol is in `experiments/search.py`."
-    )
 
 
 def budget() -> str:
@@ -355,11 +218,6 @@ def lower(by: dict[tuple, dict[str, str]], cells: Any, first: str, second: str) 
     )
 
 
-def drifting() -> str:
-    """Symmetric points that move."""
-    return results_drift.text(read_rows("sp_drift", "sp_drift"))
-
-
 SECTIONS: tuple[tuple[str, str, Callable[[], str]], ...] = (  # title, folder, text
     ("Zero-shifting: offset against pulses (Fig. 1a)", "zero_shift_accuracy",
      accuracy_of_zero_shifting),
@@ -371,13 +229,15 @@ SECTIONS: tuple[tuple[str, str, Callable[[], str]], ...] = (  # title, folder, t
     ("Pulses to a training loss (Fig. 4 left)", "pulse_budget", budget),
     ("ResNet-18 against offsets (Fig. 4 middle and right), a small trial", "resnet_small",
      resnet_18),
-    ("Accuracy against offsets, fully connected net (Table 2)", "robustness_fcn", table_2),
+    ("Accuracy against offsets, fully connected net (Table 2)", "robustness_fcn",
+     results_robustness.table_2),
     ("Table 2 with one read per step", "robustness_one_read",
-     functools.partial(of_cells, "robustness_one_read")),
+     functools.partial(results_robustness.of_cells, "robustness_one_read")),
     ("Table 2 after the paper's 40 epochs", "robustness_40_epochs",
-     functools.partial(of_cells, "robustness_40_epochs")),
-    ("Rates for Table 2", "search_fcn", searched),
-    ("Symmetric points that drift", "sp_drift", drifting),
+     functools.partial(results_robustness.of_cells, "robustness_40_epochs")),
+    ("Rates for Table 2", "search_fcn", results_robustness.searched),
+    ("Calibration with fewer pulses", "fast_calibration", results_calibration.text),
+    ("Symmetric points that drift", "sp_drift", results_drift.text),
 )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments import results_page
+from experiments import results_files, results_page, results_robustness
 from experiments.results_page import RESULTS, committed
 
 
@@ -14,8 +14,8 @@ def test_the_page_is_what_the_results_say():
 @pytest.mark.parametrize("folder", [folder for _, folder, _ in committed()])
 def test_every_result_has_its_manifest_and_its_command_on_the_page(folder):
     assert (RESULTS / folder / "manifest.json").exists()
-    assert results_page.provenance(folder) in results_page.page()
-    assert "python -m experiments." in results_page.provenance(folder)
+    assert results_files.provenance(folder) in results_page.page()
+    assert "python -m experiments." in results_files.provenance(folder)
 
 
 def test_orders_and_differences_are_counted_cell_by_cell():
@@ -33,15 +33,17 @@ def test_orders_and_differences_are_counted_cell_by_cell():
         for cell in (0, 1)
     }
     cells = [(0,), (1,)]
-    said = results_page.order(by, cells, "erider", "agad")
+    said = results_robustness.order(by, cells, "erider", "agad")
     assert said == (
         "E-RIDER is ahead of AGAD in 1 of 2 cells (paper: 2), by -1.00 to +2.00 points."
     )
-    assert "in 1 of 2 cells; differences from -3.00 to -1.00" in results_page.within(by, cells, 1.5)
+    assert "in 1 of 2 cells; differences from -3.00 to -1.00" in results_robustness.within(
+        by, cells, 1.5
+    )
 
 
 def test_the_page_tells_where_training_after_zero_shifting_differs_from_the_authors_script():
-    rows = results_page.read_rows("zero_shift_training", "zero_shift_training")
+    rows = results_files.read_rows("zero_shift_training", "zero_shift_training")
     level = float(rows[-1]["train_loss"])
     assert rows[-1]["method"] == "erider"
     worse = [r["calibration"] for r in rows[:-1] if float(r["train_loss"]) > level]

@@ -1,0 +1,42 @@
+"""Committed results under experiments/results: their rows, flags and origin, for the page."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+Rows = list[dict[str, str]]
+
+
+def read_rows(folder: str, name: str) -> Rows:
+    """The rows of a committed CSV file."""
+    with (RESULTS / folder / f"{name}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def number(text: str) -> float | None:
+    """A cell of a CSV file as a number; None where it is empty."""
+    return float(text) if text else None
+
+
+def shown(value: float | None, form: str, spread: float | None = None) -> str:
+    """A number and its spread as text, "" for None."""
+    if value is None:
+        return ""
+    return format(value, form) + ("" if spread is None else f" ± {spread:{form}}")
+
+
+def provenance(folder: str) -> str:
+    """The command of a result and the versions it ran with."""
+    manifest = json.loads((RESULTS / folder / "manifest.json").read_text())
+    versions, device = manifest["versions"], manifest["device"]
+    return (
+        f"`{manifest['command']}`, on {device['platform']}, jax {versions['jax']}, "
+        f"{manifest['started'][:10]}; [files](../experiments/results/{folder})"
+    )
+
+
+def configured(folder: str) -> dict[str, Any]:
+    """The flags of a result."""
+    return json.loads((RESULTS / folder / "manifest.json").read_text())["config"]["config"]
