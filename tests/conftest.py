@@ -73,6 +73,12 @@ PLAIN = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 EVERYWHERE = os.environ[PLAIN] == "0"
 
 
+def pytest_collection_modifyitems(items):
+    """Optimized tests together, as the others start from empty caches; of both the slow ones first,
+    so that no worker waits long for the other's last test."""
+    items.sort(key=lambda item: [item.get_closest_marker(m) is None for m in ("optimized", "slow")])
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """Before fixtures of any scope: how programs compile, here and in subprocesses."""

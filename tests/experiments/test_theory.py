@@ -58,6 +58,7 @@ def test_acceptance_11_values(metric):
             assert abs(known["ideal", name, k] - values.mean()) < 4.5 * values.std(ddof=1)
 
 
+@pytest.mark.optimized  # runs longer than it compiles
 @pytest.mark.parametrize(("name", "p"), [("RIDER", ""), ("E-RIDER_Qtilde", "0.1")])
 def test_pulsed_runs_agree_with_the_reference(name, p):
     """All five quantities: within 4.5 standard deviations of a run of 200 cells (the reference

@@ -283,8 +283,8 @@ def digests():
     """What two processes must agree on: the bits of devices, noise, choppers and both schedules."""
     out = {}
     for name, key in (
-        ("two_stage", jax.random.key(3)),
-        ("columns_erider", jax.random.key(3)),
+        ("two_stage", spt.random.fast_key(3)),
+        ("columns_erider", spt.random.fast_key(3)),
         ("erider", jax.random.key(3)),
         ("erider", spt.random.fast_key(3)),
     ):
