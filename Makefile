@@ -7,8 +7,8 @@ WORKERS ?= 2
 
 # The first of these that runs and is new enough; `PYTHON=... make env` overrides it.
 SUITABLE := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
-PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python,\
-	$(shell $(p) $(SUITABLE) 2>/dev/null && echo $(p))))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p $(SUITABLE) 2>/dev/null && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo test lint clean
@@ -23,7 +23,9 @@ $(STAMP): pyproject.toml
 	  echo "sptrack needs Python 3.11 or newer; $(or $(PYTHON),python3) is older or does not run." >&2; \
 	  echo "Name one that is new enough: PYTHON=python3.12 make env" >&2; exit 1; }
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --editable '.[all]'
+	{ $(BIN)/python -m pip install uv && \
+	  $(BIN)/uv pip install --python $(BIN)/python --editable '.[all]'; } || \
+	  $(BIN)/python -m pip install --editable '.[all]'  # five times as long
 	@touch $@
 
 demo: env  ## train on the embedded digits and print the table of results

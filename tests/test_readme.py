@@ -1,13 +1,14 @@
 """What README.md and docs/ show works: their programs run, and so do their commands."""
 
 import importlib.util
-import os
 import pathlib
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 import tomllib
+import warnings
 
 import pytest
 
@@ -60,6 +61,21 @@ def execute(words, **options):
     assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
 
 
+def run_module(module, arguments, folder, settings):
+    """What `python -m` does, in this process: a new one takes seconds until it has jax."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", [module, *arguments])
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*found in sys.modules", RuntimeWarning)
+            try:
+                runpy.run_module(module, run_name="__main__", alter_sys=True)
+            except (SystemExit, ImportError) as stop:
+                pytest.fail(f"{shlex.join([module, *arguments])}: {stop}")
+
+
 def check(command, folder):
     """Fails when a command would: by running it, or by looking up what it names."""
     words = shlex.split(command)
@@ -75,14 +91,8 @@ def check(command, folder):
             asked = re.findall(r"(?:\.|sptrack)\[([\w,-]+)\]", " ".join(words))
             missing = set(",".join(asked).split(",")) - EXTRAS.keys() - {""}
             assert not missing, f"{command}: pyproject.toml has no extra {missing}"
-        case ["python", "-m", _, *_] if is_experiment(words):
-            strict = {"JAX_DEBUG_KEY_REUSE": "1", "JAX_NUMPY_RANK_PROMOTION": "raise"}
-            path = {"PYTHONPATH": str(ROOT)}
-            execute(
-                [sys.executable, *words[1:]],
-                cwd=folder,
-                env={**os.environ, **strict, **path, **settings},
-            )
+        case ["python", "-m", module, *arguments] if is_experiment(words):
+            run_module(module, arguments, folder, settings)
         case ["python", "-m", module, *_]:
             assert importlib.util.find_spec(module), f"{command}: there is no module {module}"
         case _:
@@ -108,6 +118,7 @@ def test_programs_run(page, tmp_path, monkeypatch):
             exec(compile(padded, page, "exec"), namespace)
 
 
+@pytest.mark.keys_are_checked
 @pytest.mark.parametrize(
     "command",
     [
