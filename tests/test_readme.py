@@ -72,8 +72,10 @@ def run_module(module, arguments, folder, settings):
             warnings.filterwarnings("ignore", ".*found in sys.modules", RuntimeWarning)
             try:
                 runpy.run_module(module, run_name="__main__", alter_sys=True)
-            except (SystemExit, ImportError) as stop:
-                pytest.fail(f"{shlex.join([module, *arguments])}: {stop}")
+            except SystemExit as stop:
+                assert not stop.code, f"{shlex.join([module, *arguments])}: {stop.code}"
+            except ImportError as missing:
+                pytest.fail(f"python -m {module}: {missing}")
 
 
 def check(command, folder):

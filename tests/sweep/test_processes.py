@@ -19,6 +19,7 @@ pytest.importorskip("zarr")
 
 ROOT = pathlib.Path(__file__).parents[2]
 KILLS = 3  # 20 pass as well
+POLL = 0.1  # s between two looks into a store, each of which takes as long as a point
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_a_killed_sweep_resumes_to_the_same_bits(tmp_path, expected):
     worker = start(store, "--slow", 0.2)
     deadline = time.monotonic() + 200
     while not finished_points(store) and time.monotonic() < deadline:
-        time.sleep(0.02)
+        time.sleep(POLL)
     assert kill(worker) and 0 < finished_points(store) < 15
     assert end(start(store)) == ["1", "1", expected]
 
@@ -98,7 +99,7 @@ def test_kills_at_random_moments(tmp_path):
     for more in (0, *moments.integers(1, 30, KILLS - 1)):
         worker = start(tmp_path / "s", *seeds, "--slow", 0.2)
         while finished_points(tmp_path / "s") < left[-1] + more and worker.poll() is None:
-            time.sleep(0.02)
+            time.sleep(POLL)
         time.sleep(moments.uniform(0, 0.2))
         assert kill(worker)
         left.append(finished_points(tmp_path / "s"))
