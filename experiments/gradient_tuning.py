@@ -265,7 +265,7 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
         left.errorbar(at + 0.15, losses.mean(), 2 * spread, fmt="o", color=color, capsize=3)
     left.set_xticks(range(len(METHODS)), METHODS, rotation=20, ha="right")
     left.set_ylabel("training loss, fresh seeds, sampled pulses (nat)")
-    for name, color in zip(("learning_rate", "eta"), tables.COLOURS, strict=False):
+    for name, color in zip(SCHEDULED, tables.COLOURS, strict=False):
         curves = [r[name].split() for r in table if r["method"] == "schedule"]
         values = np.array(curves, float)
         x = np.linspace(0, 1, values.shape[1])
