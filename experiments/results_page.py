@@ -190,7 +190,7 @@ def resnet_18() -> str:
     head = ("mean", "std", *(f"{robustness.TITLES[m]}: loss here / authors', accuracy"
                              for m in methods))  # fmt: skip
     pixels = f" at {flags['side']} x {flags['side']} pixels" if flags["side"] else ""
-    pairs = [p for p in (("erider", "agad"), ("agad", "ttv2")) if set(p) <= set(methods)]
+    pairs = [p for p in results_robustness.PAIRS if set(p) <= set(methods)]
     facts = [lower(by, cells, *pair) for pair in pairs]
     return "\n\n".join(
         [
