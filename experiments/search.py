@@ -15,8 +15,8 @@ Protocol, the same for all methods of a net:
    paper. The best of all candidates wins.
 
 Net, batch, epochs, schedule of the rates, reads and the digital rate are the same for everybody.
-The candidates of a stage are the members of one program. search.csv has every candidate, tuned.csv
-the winners; `experiments.tuned` reads the committed one.
+`chunk` candidates and their cells are the members of one program. search.csv has every candidate,
+tuned.csv the winners; `experiments.tuned` reads the committed one.
 """
 
 import dataclasses
@@ -24,6 +24,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 import numpy as np
 
 import sptrack as spt
@@ -54,6 +55,9 @@ class Config:
       examples: training examples.
       validation: examples of the training set that are set apart to choose with.
       epochs: passes over the training examples.
+      reads_per_transfer: columns of the residual array read per step, as in
+        `experiments.robustness`.
+      chunk: most candidates in one program; default 8, 2 on a CPU.
       out: folder for the results.
       overwrite: replace results of another configuration in that folder.
       resume: go on where an earlier run stopped, also within a stage, after its last epoch.
@@ -72,6 +76,8 @@ class Config:
     examples: int = 30000
     validation: int = 10000
     epochs: int = 1
+    reads_per_transfer: int | None = None
+    chunk: int | None = None
     out: Path = Path("runs/search")
     overwrite: bool = False
     resume: bool = False
@@ -126,7 +132,7 @@ def best_of(records: study.Records) -> tuple[int, dict[str, float]]:
 def score(
     method: str, candidates: dict[str, np.ndarray], config: Config, dataset: Any, name: str
 ) -> study.Records:
-    """Trains all candidates on all cells: their parameters, and accuracy (candidates, cells)."""
+    """Trains candidates on all cells: their parameters, and accuracy (candidates, cells)."""
     train = tuned.train_config(config.net, config.dataset, config.epochs, smoke=config.smoke)
     count = len(candidates["learning_rate"])
     numbers = {key: np.repeat(values, len(OFFSETS)) for key, values in candidates.items()}
@@ -134,8 +140,7 @@ def score(
 
     def make(key, mean, std, **rates):
         cells = spt.presets.reram_array_hfo2(reference_mean=mean, reference_std=std)
-        reads = tuned.READS[config.dataset]
-        return tuned.make_analog(method, key, cells, train, dataset, rates, reads)
+        return tuned.make_analog(method, key, cells, train, dataset, rates, reads_of(config))
 
     records = train_population(
         make,
@@ -150,32 +155,50 @@ def score(
     return {"accuracy": np.nan_to_num(accuracy), **candidates}
 
 
+def reads_of(config: Config) -> int:
+    """Columns that are read per step."""
+    return config.reads_per_transfer or tuned.READS[config.dataset]
+
+
 def run(config: Config) -> dict[str, study.Records]:
-    """Searches; results are written after every stage. Returns the records by method and stage."""
-    if min(config.random, config.local, config.epochs) < 1 or not config.methods:
-        raise SystemExit("--random, --local and --epochs must be at least 1, --methods some.")
+    """Searches; results are written after every chunk. Returns the records of every chunk."""
+    counts = config.random, config.local, config.epochs, config.reads_per_transfer, config.chunk
+    if min(1 if count is None else count for count in counts) < 1 or not config.methods:
+        raise SystemExit(
+            "--random, --local, --epochs, --reads-per-transfer and --chunk must be at least 1, "
+            f"got {', '.join(map(str, counts))}; --methods needs some."
+        )
+    chunk = config.chunk or (2 if jax.default_backend() == "cpu" else 8)
+    config = dataclasses.replace(config, chunk=chunk)
     dataset = split(data.load(config.dataset), config.examples, config.validation)
+    sizes = {"random": config.random, "local": config.local}
 
-    def stage(method, which):
-        name = f"{method}_{which}"
-
+    def part(method, stage, first):
         def make():
-            if which == "random":
+            if stage == "random":
                 candidates = random_candidates(method, config.random)
             else:
-                _, best = best_of(study.records_of(config.out, f"{method}_random"))
+                names = [f"{method}_random_{n}" for n in range(0, config.random, chunk)]
+                found = [study.records_of(config.out, name) for name in names]
+                _, best = best_of({k: np.concatenate([f[k] for f in found]) for k in found[0]})
                 candidates = local_candidates(best, config.local)
-            return score(method, candidates, config, dataset, name)
+            some = {key: values[first : first + chunk] for key, values in candidates.items()}
+            return score(method, some, config, dataset, f"{method}_{stage}_{first}")
 
         return make
 
     settings = {
         "train": tuned.train_config(config.net, config.dataset, config.epochs, smoke=config.smoke)
     }
-    settings |= {"ranges": RANGES, "offsets": OFFSETS, "reads": tuned.READS[config.dataset]}
+    settings |= {"ranges": RANGES, "offsets": OFFSETS, "reads": reads_of(config)}
     return study.collect(
         config.out,
-        {f"{m}_{which}": stage(m, which) for m in config.methods for which in STAGES},
+        {
+            f"{method}_{stage}_{first}": part(method, stage, first)
+            for method in config.methods
+            for stage in STAGES
+            for first in range(0, sizes[stage], chunk)
+        },
         spt.results.manifest({"config": dataclasses.asdict(config), **settings}, seed=0),
         lambda records: write(config, records),
         resume=config.resume,
@@ -187,9 +210,10 @@ def rows(finished: dict[str, study.Records]) -> list[dict[str, Any]]:
     """One row per candidate."""
     table = []
     for name, records in finished.items():
-        method, stage = name.rsplit("_", 1)
+        method, stage, first = name.rsplit("_", 2)
         for index in range(len(records["accuracy"])):
-            row: dict[str, Any] = {"method": method, "stage": stage, "candidate": index}
+            row: dict[str, Any] = {"method": method, "stage": stage}
+            row["candidate"] = int(first) + index
             row |= {key: float(records[key][index]) if key in records else None for key in RANGES}
             row |= {
                 f"accuracy_{mean:g}_{std:g}": 100 * float(records["accuracy"][index, cell])
@@ -210,6 +234,7 @@ def winners(table: list[dict[str, Any]], config: Config) -> list[dict[str, Any]]
         row |= {name: best[name] for name in RANGES}
         row |= {"score": best["score"], "candidates": len(of_method)}
         row["steps"] = config.epochs * (config.examples // tuned.NETS[config.net].batch_size)
+        row["reads_per_transfer"] = reads_of(config)
         found.append(row)
     return found
 
