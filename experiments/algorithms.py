@@ -55,7 +55,7 @@ class Config:
 
 
 def run(config: Config) -> Any:
-    """Trains with every algorithm; results are written as each one finishes.
+    """Trains with every algorithm; each one is kept as it finishes.
 
     Returns:
       The labelled dataset (dimensions algorithm, offset, seed, epoch).

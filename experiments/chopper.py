@@ -177,7 +177,7 @@ def spectrum(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def run(config: Config) -> tuple[Any, study.Records]:
-    """Does both readings and the array; results are written as each part finishes."""
+    """Does both readings and the array; each part is kept as it finishes."""
     if min(config.seeds, config.epochs or 1) < 1 or config.steps < 128 or not config.chop_probs:
         raise SystemExit("--seeds and --epochs must be at least 1, --steps at least 128.")
     if min(config.chop_probs) < 0 or max(config.chop_probs) > 1:

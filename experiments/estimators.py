@@ -183,7 +183,7 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
 
 
 def run(config: Config) -> list[dict[str, Any]]:
-    """Does all lengths; results are written as each one finishes."""
+    """Does all lengths; each one is kept as it finishes."""
     if min(config.lengths, default=0) < 1 or config.samples < 4:
         raise SystemExit("--lengths must be at least 1 each, --samples 4.")
 

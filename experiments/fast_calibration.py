@@ -238,7 +238,7 @@ def draw(finished: dict[str, study.Records], config: Config, path: Path) -> None
 
 
 def run(config: Config) -> list[dict[str, Any]]:
-    """Does all cells and read noises; results are written as each one finishes."""
+    """Does all cells and read noises; each one is kept as it finishes."""
     if config.smoke:
         few: dict[str, Any] = {"cells": ("reram_array_om", "wrong_power"), "read_noises": (0.06,)}
         config = dataclasses.replace(config, size=16, seeds=2, pulses=(48,), longest=480, **few)

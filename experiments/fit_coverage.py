@@ -161,7 +161,7 @@ def _share(what: str, happened: np.ndarray) -> dict[str, Any]:
 
 
 def run(config: Config) -> list[dict[str, Any]]:
-    """Does all batches; the table is written as each one finishes."""
+    """Does all batches; each one is kept as it finishes."""
     if config.smoke:
         config = dataclasses.replace(
             config, repeats=2, wrong_repeats=1, cells=4, pulses=100, batch=1

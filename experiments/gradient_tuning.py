@@ -294,7 +294,7 @@ def labelled(finished: dict[str, study.Records]) -> Any:
 
 
 def run(config: Config) -> list[dict[str, Any]]:
-    """Does all repeats; results are written as each one finishes."""
+    """Does all repeats; each one is kept as it finishes."""
     if (
         min(config.steps, config.seeds, config.test_seeds) < 2
         or min(config.repeats, config.epochs) < 1

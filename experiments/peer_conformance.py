@@ -252,7 +252,7 @@ def summary(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def run(config: Config) -> list[dict[str, Any]]:
-    """Compares all presets; results are written as each one finishes. Returns all rows."""
+    """Compares all presets; each one is kept as it finishes. Returns all rows."""
     if not _is_installed():
         raise SystemExit(INSTALL)
     if config.size < 1 or config.arrays < 2:

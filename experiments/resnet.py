@@ -151,7 +151,7 @@ def train_config(config: Config) -> TrainConfig:
 
 
 def run(config: Config) -> Any:
-    """Trains with every method; results are written as each chunk finishes.
+    """Trains with every method; each chunk is kept as it finishes.
 
     Returns:
       The labelled dataset (dimensions algorithm, point, seed, epoch).

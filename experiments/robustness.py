@@ -100,7 +100,7 @@ def members(config: Config) -> list[tuple[float, float, int]]:
 
 
 def run(config: Config) -> Any:
-    """Trains with every method; results are written as each chunk finishes.
+    """Trains with every method; each chunk is kept as it finishes.
 
     Returns:
       The labelled dataset (dimensions algorithm, reference_mean, reference_std, seed, epoch).

@@ -161,7 +161,7 @@ def reads_of(config: Config) -> int:
 
 
 def run(config: Config) -> dict[str, study.Records]:
-    """Searches; results are written after every chunk. Returns the records of every chunk."""
+    """Searches; every chunk is kept as it finishes. Returns the records of every chunk."""
     counts = config.random, config.local, config.epochs, config.reads_per_transfer, config.chunk
     if min(1 if count is None else count for count in counts) < 1 or not config.methods:
         raise SystemExit(

@@ -190,7 +190,7 @@ def labelled(table: list[dict[str, Any]]) -> Any:
 
 
 def run(config: Config) -> list[dict[str, Any]]:
-    """Takes all derivatives; results are written as each way finishes."""
+    """Takes all derivatives; each way is kept as it finishes."""
     if min(config.seeds, config.pulse_seeds, config.epochs) < 2:
         raise SystemExit("--seeds, --pulse-seeds and --epochs must be at least 2 each.")
     makers = (

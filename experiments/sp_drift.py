@@ -296,7 +296,7 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
 
 
 def run(config: Config) -> list[dict[str, Any]]:
-    """Does all parts; results are written as each one finishes."""
+    """Does all parts; each one is kept as it finishes."""
     if config.smoke:
         config = dataclasses.replace(
             config, drifts=(3e-4,), etas=(1e-2, 1e-1), cells=8, seeds=2, steps=2000

@@ -4,12 +4,15 @@ A study is a folder with `manifest.json` and, under `parts/`, one file of arrays
 An interruption loses only the part that was running, and of that one only what came after its last
 checkpoint, if it keeps any; with `resume` finished parts are not done again, and the part that was
 running goes on. A folder that holds another configuration is refused. With `--distributed` the
-processes share the parts out and write into the one folder; the first of them publishes.
+processes share the parts out and write into the one folder; the first of them publishes. Tables and
+figures of what is finished are renewed while a study runs, and written when it ends or is
+interrupted.
 """
 
 import datetime
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from experiments import distributed, tables
 from sptrack._files import write_whole
 
 Records = dict[str, np.ndarray]
+PUBLISH_EVERY = 20.0  # s, at least: a figure takes one, some parts less
 FREE = ("out", "overwrite", "resume", "distributed")  # flags that change no result
 
 
@@ -33,13 +37,14 @@ def collect(
     resume: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Records]:
-    """Does the parts one after the other and publishes what there is after each.
+    """Does the parts one after the other and publishes what there is, also in between.
 
     Args:
       folder: where the study lives.
       parts: name -> what makes the part's records.
       manifest: of the whole study, as `spt.results.manifest` gives it for {"config": ..., ...}.
-      publish: gets the records of all parts so far, by name; writes tables and figures.
+      publish: gets the records of all parts so far, by name; writes tables and figures. Called in
+        the end, on Ctrl-C, and after a part when the last time is `PUBLISH_EVERY` seconds ago.
       resume: whether finished parts of an earlier run are taken from `folder`.
       overwrite: whether results of another configuration in `folder` are dropped.
 
@@ -56,9 +61,10 @@ def collect(
         open_folder(folder, manifest)
     distributed.together("the folder is open")
     finished: dict[str, Records] = {}
+    published = time.monotonic()
 
     def show() -> None:
-        if distributed.is_first():
+        if distributed.is_first() and finished:
             publish(finished)
             spt.results.save_manifest(ended(manifest, finished), folder / "manifest.json")
 
@@ -66,13 +72,17 @@ def collect(
         for number, (name, make) in enumerate(parts.items()):
             if distributed.mine(number):
                 finished[name] = _part(folder, name, make, resume)
-                show()
+                waited = time.monotonic() - published
+                if waited > PUBLISH_EVERY and len(finished) < len(parts):
+                    show()
+                    published = time.monotonic()
         distributed.together("all parts are finished")
         if len(finished) < len(parts):  # other processes have done the rest
             finished = {name: _load(_file(folder, name)) for name in parts}
-            show()
+        show()
     except KeyboardInterrupt:
         print(f"\nInterrupted. {_kept(folder, finished)}")
+        show()
         raise SystemExit(130) from None
     except OSError as error:
         raise SystemExit(f"Stopped: {error}. {_kept(folder, finished)}") from error

@@ -93,7 +93,7 @@ def offsets(key: Any, config: Config) -> study.Records:
 
 
 def run(config: Config) -> Any:
-    """Does all seeds; results are written as each one finishes. Returns the labelled dataset."""
+    """Does all seeds; each one is kept as it finishes. Returns the labelled dataset."""
     if config.smoke:
         config = dataclasses.replace(config, size=64, seeds=1)
     if min(config.size, config.steps, config.seeds) < 1 or config.step < 2 or config.step % 2:

@@ -84,7 +84,7 @@ def _fewest(error: Any, enough: int, accuracy: float) -> float:
 
 
 def run(config: Config) -> Any:
-    """Does all pulse sizes; results are written as each one finishes."""
+    """Does all pulse sizes; each one is kept as it finishes."""
     dw_mins = DW_MINS
     if config.smoke:
         config, dw_mins = dataclasses.replace(config, size=64, seeds=1), DW_MINS[:3]

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import json
 
 import numpy as np
@@ -38,11 +39,29 @@ class Work:
         return study.collect(folder, parts, manifest(**(flags or {})), publish, **options)
 
 
-def test_results_are_published_after_every_part(tmp_path):
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(20, [{"a": 1.0, "b": 2.0}]), (7, [{"a": 1.0}, {"a": 1.0, "b": 2.0}])]
+)
+def test_results_are_published_in_the_end_and_now_and_then(
+    tmp_path, monkeypatch, seconds, expected
+):
+    """Every look at the clock is eight seconds after the one before."""
+    monkeypatch.setattr(study, "PUBLISH_EVERY", seconds)
+    monkeypatch.setattr(study.time, "monotonic", itertools.count(0, 8).__next__)
     work = Work()
     work.collect(tmp_path)
-    assert work.published == [{"a": 1.0}, {"a": 1.0, "b": 2.0}]
+    assert work.published == expected
     assert "ended" in json.loads((tmp_path / "manifest.json").read_text())
+
+
+def test_an_interrupted_study_publishes_what_there_is(tmp_path):
+    work = Work(interrupt=True)
+    with pytest.raises(SystemExit):
+        work.collect(tmp_path)
+    assert work.published == [{"a": 1.0}]
+    nothing = Work(interrupt=True)
+    with pytest.raises(SystemExit):
+        study.collect(tmp_path / "b", {"b": nothing.part("b", 1.0)}, manifest(), pytest.fail)
 
 
 def test_an_interrupted_study_resumes_where_it_stopped(tmp_path, capsys):
