@@ -104,8 +104,8 @@ class Visit(NamedTuple):
         """What is visited of a chopper's signs, or all signs of the other chopper if `across`."""
         if self.indices is None:
             return sign
-        flat = sign.reshape(-1)
-        return flat[None, :] if across else flat[self.indices][:, None]
+        column = sign.reshape(-1, 1)
+        return column.T if across else lines(column, self.indices, column.shape)
 
     def put(self, matrix: Any, values: Array) -> Array:
         """The matrix with new values where it is visited and due; what is no matrix as given.
@@ -124,8 +124,8 @@ class Visit(NamedTuple):
         """The chopper with new signs where it is visited, if it is due."""
         if self.indices is None:
             return jnp.where(self.due, values, sign)
-        new = jnp.where(self.due, values[:, 0], sign.reshape(-1)[self.indices])
-        return sign.reshape(-1).at[self.indices].set(new, unique_indices=True).reshape(sign.shape)
+        new = jnp.where(self.due, values, self.sign(sign))
+        return set_lines(sign.reshape(-1, 1), self.indices, new).reshape(sign.shape)
 
     def put_array(self, array: ArrayState, written: ArrayState) -> ArrayState:
         """The array with the visited cells in the state they were written to."""

@@ -41,12 +41,20 @@ def check_weight(device: Any, w: Array, other: Array | None = None, name: str = 
     if other is not None and other.shape != cells:
         whose = "the cells" if is_compound(device) else "w"
         raise ValueError(f"{name} must have the shape of {whose}, {cells}, got {other.shape}.")
-    try:
-        shape = jax.eval_shape(device.response, w)[0].shape
-    except (TypeError, ValueError) as error:  # shapes that don't broadcast
-        raise ValueError(f"the device doesn't fit w of shape {w.shape}: {error}") from None
+    leaves, structure = jax.tree.flatten((device, w))
+    shape = _step_shape(structure, tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves))
     if shape != cells:
         raise ValueError(f"w must have the device's shape {shape}, got {cells}.")
+
+
+@functools.lru_cache(1024)  # to trace a response takes as long as to apply pulses
+def _step_shape(structure: Any, kinds: tuple[tuple[tuple[int, ...], Any], ...]) -> tuple[int, ...]:
+    """Shape of the steps of a device at w; of both, what their leaves are like is enough."""
+    device, w = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*kind) for kind in kinds])
+    try:
+        return jax.eval_shape(lambda d, w: d.response(w), device, w)[0].shape
+    except (TypeError, ValueError) as error:  # shapes that don't broadcast
+        raise ValueError(f"the device doesn't fit w of shape {w.shape}: {error}") from None
 
 
 def apply_pulses(key: Key, device: Any, w: Array, counts: Array, *, method: str = "exact") -> Array:

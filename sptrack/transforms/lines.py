@@ -4,6 +4,7 @@ The last axis of a weight are outputs, the crossbar's *rows*; all others togethe
 its *columns*.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -61,9 +62,7 @@ def lines(tree: Any, indices: Array, shape: tuple[int, ...], *, rows: bool = Fal
     def take(x):
         if shape and jnp.shape(x)[1:] == shape:
             return jax.vmap(take)(x)
-        if jnp.shape(x) != shape:
-            return x
-        return _as_matrix(x)[:, indices].T if rows else _as_matrix(x)[indices]
+        return _take(x, indices, rows) if jnp.shape(x) == shape else x
 
     return jax.tree.map(take, tree)
 
@@ -82,6 +81,17 @@ def set_lines(matrix: Array, indices: Array, values: Array, *, rows: bool = Fals
     if values.ndim == 3:
         put = lambda one, its: set_lines(one, indices, its, rows=rows)
         return jax.vmap(put)(matrix, values)
+    return _set(matrix, indices, values, rows)
+
+
+# Outside of jit an index expression costs a millisecond of Python, and a compiled one next to none.
+@functools.partial(jax.jit, static_argnums=2, inline=True)
+def _take(x: Array, indices: Array, rows: bool) -> Array:
+    return _as_matrix(x)[:, indices].T if rows else _as_matrix(x)[indices]
+
+
+@functools.partial(jax.jit, static_argnums=3, inline=True)
+def _set(matrix: Array, indices: Array, values: Array, rows: bool) -> Array:
     new, values = _as_matrix(matrix), values.astype(matrix.dtype)
     if rows:
         new = new.at[:, indices].set(values.T, unique_indices=True)
