@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from experiments import sp_drift
 from experiments.parameters import table
 from experiments.results_files import Rows, number, read_rows, shown
 
@@ -10,14 +11,13 @@ def text() -> str:
     """The section: the least error of every drift, and how far it is from theory."""
     rows = read_rows("sp_drift", "sp_drift")
     kinds = dict.fromkeys((row["algorithm"], row["moves"], row["drift"]) for row in rows)
-    names = {"erider": "E-RIDER", "rider": "RIDER", "frozen": "calibrated once"}
     lines = []
     for kind in kinds:
         same = [row for row in rows if (row["algorithm"], row["moves"], row["drift"]) == kind]
         least = min(same, key=lambda row: float(row["rms_error"]))
         lines.append(
             (
-                names.get(kind[0], kind[0]),
+                sp_drift.TITLES.get(kind[0], kind[0]),
                 kind[1],
                 kind[2],
                 least["eta"],
@@ -27,10 +27,11 @@ def text() -> str:
                 shown(number(least["predicted_lag"]), ".4f"),
                 shown(number(least["followed"]), "z.3f"),
                 shown(number(least["predicted_followed"]), ".3f"),
+                shown(number(least["rms_weight_error"]), ".3f"),
             )
         )
     head = ("algorithm", "moves", "v", "best η", "RMS of Q − S", "theory", "lag", "theory",
-            "followed", "theory")  # fmt: skip
+            "followed", "theory", "RMS of W̄ − W*")  # fmt: skip
     return f"{table(head, lines)}\n\n{drift_deviations(rows)}"
 
 

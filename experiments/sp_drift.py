@@ -9,14 +9,17 @@ start; the whole response moves, bounds included, so that a steady state can be 
 v is: what is given is how far behind Q is, not how long a real cell's range would last. Gradients
 have the noise +-sigma, P gets a pulse in every second step, and lambda = 0.005 per step.
 
-tracker   RIDER's P and Q alone: no mean gradient, W stands still.
-erider    E-RIDER learning an optimum N(0, 0.3) on a quadratic, ideal W array.
-rider     RIDER on the same problem.
-frozen    residual learning with the symmetric points of the start: a two-stage algorithm whose
-          calibration was perfect, and is never repeated.
+tracker      RIDER's P and Q alone: no mean gradient, W stands still.
+erider       E-RIDER learning an optimum N(0, 0.3) on a quadratic, ideal W array.
+erider_real  E-RIDER with a W array of the same cells, whose own symmetric points stay.
+agad         AGAD with such a W array behind its digital buffer; flips come every 1/p steps.
+rider        RIDER on the same problem, ideal W array.
+frozen       residual learning with the symmetric points of the start: a two-stage algorithm whose
+             calibration was perfect, and is never repeated; ideal W array.
 
-Beside each stand `spt.theory.tracking_lag`, `tracking_variance`, `erider_lag`, `rider_following`.
-Means are over the last quarter of the steps, all cells and seeds.
+Beside those that have one stands their closed form: `spt.theory.tracking_lag`,
+`tracking_variance`, `erider_lag`, `rider_following`. Means are over the last quarter of the steps,
+all cells and seeds.
 """
 
 import dataclasses
@@ -44,8 +47,17 @@ RUNS = {  # part -> algorithm, what moves
     "tracker_response": ("tracker", "response"),
     "tracker_reference": ("tracker", "reference"),
     "erider": ("erider", "response"),
+    "erider_real": ("erider_real", "response"),
+    "agad": ("agad", "response"),
     "rider": ("rider", "response"),
     "frozen": ("frozen", "response"),
+}
+TITLES = {
+    "erider": "E-RIDER",
+    "erider_real": "E-RIDER, real W",
+    "agad": "AGAD, real W",
+    "rider": "RIDER",
+    "frozen": "calibrated once",
 }
 
 
@@ -80,15 +92,19 @@ class Config:
 
 def algorithm(name: str, eta: Any, key: Any) -> Any:
     """The optimizer of a run; alpha makes a gradient of NOISE half a pulse."""
-    given: dict[str, Any] = {"residual_spec": CELLS, "weight_spec": spt.IdealStep(), "key": key}
+    weight = CELLS if name in ("erider_real", "agad") else spt.IdealStep()
+    given: dict[str, Any] = {"residual_spec": CELLS, "weight_spec": weight, "key": key}
     learning: dict[str, Any] = {"transfer_rate": TRANSFER_RATE, "gamma": GAMMA}
     alpha = SHARE * DW_MIN / NOISE
     if name == "tracker":
         return spt.rider(alpha, eta=eta, transfer_rate=0.0, gamma=0.0, **given)
     if name == "rider":
         return spt.rider(alpha, eta=eta, **learning, **given)
-    if name == "erider":
+    if name in ("erider", "erider_real"):
         return spt.erider(alpha, eta=eta, chop_prob=CHOP_PROB, **learning, **given)
+    if name == "agad":
+        rates = {"transfer_rate": TRANSFER_RATE, "eta": eta, "chop_prob": CHOP_PROB}
+        return spt.agad(alpha, **rates, **given)
     return spt.residual_learning(alpha, reference="true", **learning, **given)
 
 
@@ -176,6 +192,8 @@ def predicted(name: str, moves: str, v: float, eta: float, steps: int) -> dict[s
         gone = v * np.arange(steps - steps // 4 + 1, steps + 1)  # in the last quarter
         rms = float(np.sqrt(np.mean(gone**2)))
         return {"lag": float(gone.mean()), "rms": rms, "followed": 0.0}
+    if name in ("erider_real", "agad"):
+        return known
     known["followed"] = 1.0
     if name == "erider":
         lag = theory.erider_lag(v, CONTRACTION, eta, pull=PULL, gamma=GAMMA,
@@ -280,11 +298,11 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
         if tracked:
             ax.legend(fontsize=8, title="lines: closed form", title_fontsize=8)
     kinds = list(dict.fromkeys((row["algorithm"], row["moves"]) for row in table))
-    for kind, color, marker in zip(kinds, tables.COLOURS, "os^vD", strict=False):
+    for kind, color, marker in zip(kinds, tables.COLOURS, "os^vD<>", strict=False):
         same = [row for row in table if (row["algorithm"], row["moves"]) == kind]
         drifts = list(dict.fromkeys(row["drift"] for row in same))
         least = [min(row["rms_error"] for row in same if row["drift"] == v) for v in drifts]
-        name = kind[0] if kind[0] != "tracker" else f"tracker, {kind[1]} moves"
+        name = TITLES.get(kind[0], f"tracker, {kind[1]} moves")
         axes[2].loglog(drifts, least, f"{marker}-", color=color, ms=5, label=name)
     axes[2].set_title("at the best η of each drift", fontsize=10)
     axes[2].set_xlabel("drift v (weight per step)")
