@@ -37,6 +37,11 @@ def provenance(folder: str) -> str:
     )
 
 
+def settings(folder: str) -> dict[str, Any]:
+    """All that a result was configured with; its flags are "config"."""
+    return json.loads((RESULTS / folder / "manifest.json").read_text())["config"]
+
+
 def configured(folder: str) -> dict[str, Any]:
     """The flags of a result."""
-    return json.loads((RESULTS / folder / "manifest.json").read_text())["config"]["config"]
+    return settings(folder)["config"]

@@ -233,8 +233,6 @@ SECTIONS: tuple[tuple[str, str, Callable[[], str]], ...] = (  # title, folder, t
      results_robustness.table_2),
     ("Table 2 with one read per step", "robustness_one_read",
      functools.partial(results_robustness.of_cells, "robustness_one_read")),
-    ("Table 2 after the paper's 40 epochs", "robustness_40_epochs",
-     functools.partial(results_robustness.of_cells, "robustness_40_epochs")),
     ("Rates for Table 2", "search_fcn", results_robustness.searched),
     ("Calibration with fewer pulses", "fast_calibration", results_calibration.text),
     ("Symmetric points that drift", "sp_drift", results_drift.text),

@@ -55,8 +55,7 @@ class Config:
       examples: training examples.
       validation: examples of the training set that are set apart to choose with.
       epochs: passes over the training examples.
-      reads_per_transfer: columns of the residual array read per step, as in
-        `experiments.robustness`.
+      reads_per_transfer: columns of the residual array read per step.
       chunk: most candidates in one program; default 8, 2 on a CPU.
       out: folder for the results.
       overwrite: replace results of another configuration in that folder.
@@ -76,7 +75,7 @@ class Config:
     examples: int = 30000
     validation: int = 10000
     epochs: int = 1
-    reads_per_transfer: int | None = None
+    reads_per_transfer: int = 1
     chunk: int | None = None
     out: Path = Path("runs/search")
     overwrite: bool = False
@@ -138,9 +137,11 @@ def score(
     numbers = {key: np.repeat(values, len(OFFSETS)) for key, values in candidates.items()}
     means, stds = np.tile(np.array(OFFSETS), (count, 1)).T
 
+    reads = config.reads_per_transfer
+
     def make(key, mean, std, **rates):
         cells = spt.presets.reram_array_hfo2(reference_mean=mean, reference_std=std)
-        return tuned.make_analog(method, key, cells, train, dataset, rates, reads_of(config))
+        return tuned.make_analog(method, key, cells, train, dataset, rates, reads)
 
     records = train_population(
         make,
@@ -153,11 +154,6 @@ def score(
     )
     accuracy = records["test_accuracy"][:, -1].reshape(count, len(OFFSETS))
     return {"accuracy": np.nan_to_num(accuracy), **candidates}
-
-
-def reads_of(config: Config) -> int:
-    """Columns that are read per step."""
-    return config.reads_per_transfer or tuned.READS[config.dataset]
 
 
 def run(config: Config) -> dict[str, study.Records]:
@@ -190,7 +186,7 @@ def run(config: Config) -> dict[str, study.Records]:
     settings = {
         "train": tuned.train_config(config.net, config.dataset, config.epochs, smoke=config.smoke)
     }
-    settings |= {"ranges": RANGES, "offsets": OFFSETS, "reads": reads_of(config)}
+    settings |= {"ranges": RANGES, "offsets": OFFSETS}
     return study.collect(
         config.out,
         {
@@ -234,7 +230,7 @@ def winners(table: list[dict[str, Any]], config: Config) -> list[dict[str, Any]]
         row |= {name: best[name] for name in RANGES}
         row |= {"score": best["score"], "candidates": len(of_method)}
         row["steps"] = config.epochs * (config.examples // tuned.NETS[config.net].batch_size)
-        row["reads_per_transfer"] = reads_of(config)
+        row["reads_per_transfer"] = config.reads_per_transfer
         found.append(row)
     return found
 

@@ -29,7 +29,6 @@ NETS = {
         net=dataclasses.replace(LENET_5, weight_range=0.6, read_path="table_6"),
     ),
 }
-READS = {"digits": 4, "mnist": 28, "fashion_mnist": 28}  # columns per step
 
 METHODS = {  # what each method has to be given, besides the read schedule
     "ttv2": ("learning_rate", "transfer_rate"),
