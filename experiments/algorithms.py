@@ -67,8 +67,7 @@ def run(config: Config) -> Any:
     setting = setting_of(config.dataset, config.epochs)
     dataset = data.load(config.dataset)
     if config.smoke:
-        dataset, train = small(dataset, setting.train)
-        setting = dataclasses.replace(setting, train=train)
+        setting, dataset = small(setting, dataset)
     preset = getattr(spt.presets, config.device)
     pairs = [(offset, seed) for offset in OFFSETS for seed in range(config.seeds)]
     # Both offsets of a seed get the same key: the same cells up to their offsets.

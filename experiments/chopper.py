@@ -184,8 +184,7 @@ def run(config: Config) -> tuple[Any, study.Records]:
         raise SystemExit(f"--chop-probs must be in [0, 1], got {config.chop_probs}.")
     setting, dataset = setting_of(config.dataset, config.epochs), data.load(config.dataset)
     if config.smoke:
-        dataset, train = small(dataset, setting.train)
-        setting = dataclasses.replace(setting, train=train)
+        setting, dataset = small(setting, dataset)
     parts = {"spectrum": lambda: follow_array(config.steps)}
     for reading in READINGS:
         parts[reading] = lambda reading=reading: train_reading(reading, config, setting, dataset)

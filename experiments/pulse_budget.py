@@ -122,8 +122,7 @@ def run(config: Config) -> Any:
         )
     setting, dataset = calibrated.setting(config.dataset, config.epochs), data.load(config.dataset)
     if config.smoke:
-        dataset, train = small(dataset, setting.train)
-        setting = dataclasses.replace(setting, train=train)
+        setting, dataset = small(setting, dataset)
     per_epoch = steps_per_epoch(setting.train, dataset) * SLOTS
     settings = {"setting": setting, "rates": RATES, "slots": SLOTS}
     finished = study.collect(

@@ -92,8 +92,7 @@ def run(config: Config) -> Any:
     setting = setting_of(config.dataset, 1 if config.smoke else config.epochs)
     dataset = data.load(config.dataset)
     if config.smoke:
-        dataset, train = small(dataset, setting.train)
-        setting = dataclasses.replace(setting, train=train)
+        setting, dataset = small(setting, dataset)
     cells = getattr(spt.presets, config.device)(
         reference_mean=config.reference_mean, reference_std=config.reference_std
     )

@@ -133,12 +133,17 @@ def setting_of(dataset: str, epochs: int | None) -> Setting:
     return dataclasses.replace(setting, train=dataclasses.replace(setting.train, epochs=epochs))
 
 
-def small(dataset: data.Dataset, config: TrainConfig) -> tuple[data.Dataset, TrainConfig]:
-    """The first 200 examples and a net without hidden layers, to try: it is quick to compile."""
+def small(setting: Setting, dataset: data.Dataset) -> tuple[Setting, data.Dataset]:
+    """To try: the first 200 examples, and a net that is quick to compile."""
     images, labels = dataset.train_images[:200], dataset.train_labels[:200]
-    some = dataset._replace(train_images=images, train_labels=labels)
+    setting = dataclasses.replace(setting, train=small_net(setting.train))
+    return setting, dataset._replace(train_images=images, train_labels=labels)
+
+
+def small_net(config: TrainConfig) -> TrainConfig:
+    """The same training of a net without hidden layers."""
     ends = config.net.sizes[0], config.net.sizes[-1]
-    return some, dataclasses.replace(config, net=dataclasses.replace(config.net, sizes=ends))
+    return dataclasses.replace(config, net=dataclasses.replace(config.net, sizes=ends))
 
 
 def analog(

@@ -103,8 +103,9 @@ def algorithm(name: str, eta: Any, key: Any) -> Any:
     if name in ("erider", "erider_real"):
         return spt.erider(alpha, eta=eta, chop_prob=CHOP_PROB, **learning, **given)
     if name == "agad":
+        buffer = spt.DigitalBuffer(granularity=1.0)  # of a pulse: W moves as fast as without one
         rates = {"transfer_rate": TRANSFER_RATE, "eta": eta, "chop_prob": CHOP_PROB}
-        return spt.agad(alpha, **rates, **given)
+        return spt.agad(alpha, buffer=buffer, **rates, **given)
     return spt.residual_learning(alpha, reference="true", **learning, **given)
 
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import sptrack as spt
 from experiments import data
 from experiments.nets import NetConfig
-from experiments.settings import small
+from experiments.settings import small_net
 from experiments.training import TrainConfig, member, steps_per_epoch
 
 TRAIN = TrainConfig(NetConfig((64, 16, 10), "tanh"), epochs=8, batch_size=32, digital_decay=1.0)
@@ -59,7 +59,7 @@ def _digits() -> Any:
 def train_config(epochs: int, *, smoke: bool = False) -> TrainConfig:
     """How the net is trained; to try, it has no hidden layer."""
     config = dataclasses.replace(TRAIN, epochs=epochs)
-    return small(_digits(), config)[1] if smoke else config
+    return small_net(config) if smoke else config
 
 
 def run(key: Any, numbers: dict[str, Any], *, method: str, train: TrainConfig = TRAIN) -> Any:

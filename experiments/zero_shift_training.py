@@ -112,8 +112,7 @@ def run(config: Config) -> Any:
         )
     setting, dataset = calibrated.setting(config.dataset, config.epochs), data.load(config.dataset)
     if config.smoke:
-        dataset, train = small(dataset, setting.train)
-        setting = dataclasses.replace(setting, train=train)
+        setting, dataset = small(setting, dataset)
     finished = study.collect(
         config.out,
         {m: (lambda m=m: train_method(m, config, setting, dataset)) for m in RATES},
