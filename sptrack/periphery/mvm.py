@@ -147,6 +147,15 @@ def _checked_read(
         if key is None:
             raise ValueError(f"{name}: this path draws noise, so it needs a key; got None.")
         key = as_key(key)
+    return _compiled_read(weight, x, path, key, gradient, product)
+
+
+@functools.partial(jax.jit, static_argnums=(4, 5), inline=True)
+def _compiled_read(
+    weight: Array, x: Array, path: ReadPath, key: Key | None, gradient: str, product: _Product
+) -> Array:
+    """One program for calls outside of jit; everything in one dtype."""
+    dtype = jnp.result_type(weight, x)
     path = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), path)
     return _read(weight.astype(dtype), x.astype(dtype), path, key, gradient, product)
 

@@ -114,8 +114,9 @@ def apply_pulses(key: Key, device: Any, w: Array, counts: Array, *, method: str 
     return _apply(as_key(key), device, w, counts, method)
 
 
+@functools.partial(jax.jit, static_argnames="method", inline=True)
 def _apply(key: Key, device: Any, w: Array, counts: Array, method: str) -> Array:
-    """`apply_pulses` by method, everything checked."""
+    """`apply_pulses` by method, everything checked; outside of jit loops are compiled once."""
     if method == "mean":
         return mean_update(device, w, counts * device.dw_min)
     if is_compound(device):

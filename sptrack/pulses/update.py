@@ -3,6 +3,7 @@
 import functools
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from sptrack._random import as_key, uniform
@@ -161,7 +162,14 @@ def tallied_update(
     check_method(method)
     w, dw = jnp.asarray(w), jnp.asarray(dw)
     check_weight(device, w, dw, "dw")
-    key = as_key(key)
+    return _tallied(as_key(key), device, w, dw, method, count_moved)
+
+
+@functools.partial(jax.jit, static_argnums=(4, 5), inline=True)
+def _tallied(
+    key: Key, device: Any, w: Array, dw: Array, method: str, count_moved: bool
+) -> tuple[Array, Tally]:
+    """`tallied_update`, everything checked."""
     if is_continuous(device):
         none = jnp.zeros(dw.shape, jnp.int32)
         return (w + dw).astype(w.dtype), tally_of(none, none if count_moved else None)
