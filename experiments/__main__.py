@@ -16,7 +16,7 @@ COMMANDS = {  # what it shows; how long it takes
     "resnet": "Fig. 4 middle and right: ResNet-18 against offsets; a quarter of an hour on digits",
     "search": "hyper-parameters for robustness, on a validation set; an hour",
     "theory": "zero-shifting, convergence and filter beside their closed forms; two minutes",
-    "sp_drift": "error of tracked symmetric points that move, against speed; three minutes",
+    "sp_drift": "error of tracked symmetric points that move, against speed; two minutes",
     "fast_calibration": "symmetric points from fewer pulses than zero-shifting; ten minutes",
     "fit_device": "a CSV of pulse traces: cells, spread, noise, wrong families; a minute",
     "fit_coverage": "how often fits of known devices hold the truth; half an hour",

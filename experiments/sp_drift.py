@@ -68,6 +68,7 @@ class Config:
     Attributes:
       drifts: v, weight units per step.
       etas: rates of the filter.
+      chop_prob: p, flips per step in E-RIDER and AGAD.
       cells: cells of an array.
       seeds: arrays per point, at least 2.
       steps: steps; the smallest eta should have forgotten its start after three quarters of them.
@@ -80,6 +81,7 @@ class Config:
 
     drifts: tuple[float, ...] = (1e-5, 3e-5, 1e-4, 3e-4)
     etas: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+    chop_prob: float = CHOP_PROB
     cells: int = 32
     seeds: int = 16
     steps: int = 20_000
@@ -90,7 +92,7 @@ class Config:
     smoke: bool = False
 
 
-def algorithm(name: str, eta: Any, key: Any) -> Any:
+def algorithm(name: str, eta: Any, key: Any, chop_prob: float = CHOP_PROB) -> Any:
     """The optimizer of a run; alpha makes a gradient of NOISE half a pulse."""
     weight = CELLS if name in ("erider_real", "agad") else spt.IdealStep()
     given: dict[str, Any] = {"residual_spec": CELLS, "weight_spec": weight, "key": key}
@@ -101,17 +103,25 @@ def algorithm(name: str, eta: Any, key: Any) -> Any:
     if name == "rider":
         return spt.rider(alpha, eta=eta, **learning, **given)
     if name in ("erider", "erider_real"):
-        return spt.erider(alpha, eta=eta, chop_prob=CHOP_PROB, **learning, **given)
+        return spt.erider(alpha, eta=eta, chop_prob=chop_prob, **learning, **given)
     if name == "agad":
         buffer = spt.DigitalBuffer(granularity=1.0)  # of a pulse: W moves as fast as without one
-        rates = {"transfer_rate": TRANSFER_RATE, "eta": eta, "chop_prob": CHOP_PROB}
+        rates = {"transfer_rate": TRANSFER_RATE, "eta": eta, "chop_prob": chop_prob}
         return spt.agad(alpha, buffer=buffer, **rates, **given)
     return spt.residual_learning(alpha, reference="true", **learning, **given)
 
 
-@functools.partial(jax.jit, static_argnames=("name", "moves", "cells", "steps"))
+@functools.partial(jax.jit, static_argnames=("name", "moves", "cells", "steps", "chop_prob"))
 def drifting(
-    keys: Any, drift: Any, eta: Any, *, name: str, moves: str, cells: int, steps: int
+    keys: Any,
+    drift: Any,
+    eta: Any,
+    *,
+    name: str,
+    moves: str,
+    cells: int,
+    steps: int,
+    chop_prob: float = CHOP_PROB,
 ) -> study.Records:
     """Runs of every key at every pair (drift, eta), both of shape (points,).
 
@@ -124,7 +134,7 @@ def drifting(
 
     def one(key, v, rate):
         device_key, optimum_key, noise_key = (jax.random.fold_in(key, n) for n in range(3))
-        tx = algorithm(name, rate, device_key)
+        tx = algorithm(name, rate, device_key, chop_prob)
         learns = 0.0 if name == "tracker" else CURVATURE
         optimum = 0.3 * jax.random.normal(optimum_key, (cells,)) * (learns > 0)
         start = jnp.zeros(cells)
@@ -180,11 +190,14 @@ def run_part(part: str, config: Config) -> study.Records:
         spt.random.fast_key(0), jnp.arange(config.seeds)
     )
     records = drifting(keys, jnp.asarray(drift, float), jnp.asarray(eta, float), name=name,
-                       moves=moves, cells=config.cells, steps=config.steps)  # fmt: skip
+                       moves=moves, cells=config.cells, steps=config.steps,
+                       chop_prob=config.chop_prob)  # fmt: skip
     return {key: np.asarray(values, float) for key, values in records.items()}
 
 
-def predicted(name: str, moves: str, v: float, eta: float, steps: int) -> dict[str, float | None]:
+def predicted(
+    name: str, moves: str, v: float, eta: float, steps: int, chop_prob: float = CHOP_PROB
+) -> dict[str, float | None]:
     """What theory says of a point: lag, RMS error and share that is followed, where it does."""
     known: dict[str, float | None] = dict.fromkeys(("lag", "rms", "followed"))
     if name == "rider":
@@ -198,7 +211,7 @@ def predicted(name: str, moves: str, v: float, eta: float, steps: int) -> dict[s
     known["followed"] = 1.0
     if name == "erider":
         lag = theory.erider_lag(v, CONTRACTION, eta, pull=PULL, gamma=GAMMA,
-                                transfer_rate=TRANSFER_RATE, chop_prob=CHOP_PROB)  # fmt: skip
+                                transfer_rate=TRANSFER_RATE, chop_prob=chop_prob)  # fmt: skip
         return known | {"lag": float(lag)}
     lag = float(theory.tracking_lag(v, CONTRACTION, eta, moves=moves))
     return known | {"lag": lag, "rms": float(tracker_rms(v, eta, moves))}
@@ -227,7 +240,8 @@ def rows(finished: dict[str, study.Records], config: Config) -> list[dict[str, A
                 {key: float(f(values[at])) for key, values in records.items()}
                 for f in (np.mean, lambda x, root=root: np.std(x, ddof=1) / root)
             )
-            rms, theirs = np.sqrt(mean["square"]), predicted(name, moves, v, eta, config.steps)
+            rms = np.sqrt(mean["square"])
+            theirs = predicted(name, moves, v, eta, config.steps, config.chop_prob)
             table.append(
                 {
                     "algorithm": name,
@@ -326,6 +340,8 @@ def run(config: Config) -> list[dict[str, Any]]:
         raise SystemExit(f"--drifts must not be zero, got {config.drifts}.")
     if not config.etas or not all(0 < eta <= 1 for eta in config.etas):
         raise SystemExit(f"--etas must be in (0, 1], got {config.etas}.")
+    if not 0 < config.chop_prob <= 1:
+        raise SystemExit(f"--chop-prob must be in (0, 1], got {config.chop_prob:g}.")
 
     def publish(records: dict[str, study.Records]) -> None:
         table = rows(records, config)

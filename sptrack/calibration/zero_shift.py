@@ -22,6 +22,7 @@ from sptrack._random import as_key, normal, uniform
 from sptrack._typing import Array, Key, check_number
 from sptrack.devices.compound import combine
 from sptrack.devices.device import within_bounds
+from sptrack.devices.sampling import is_off
 from sptrack.pulses.apply import check_weight, one_pulse
 from sptrack.pulses.shown import show
 
@@ -126,15 +127,34 @@ def zero_shift(
     _check_zero_shift_method(method, scheme, average, device)
     check_number("zero_shift", "read_noise_std", read_noise_std, 0.0, jnp.inf)
     check_weight(device, w)
-    key = as_key(key)
-    reads_noisily = not isinstance(read_noise_std, (int, float)) or read_noise_std > 0
+    noise = None if is_off(read_noise_std) else read_noise_std
     tail = {"none": 1, "two_point": 2, "tail": max(1, round(tail_fraction * num_pulses))}[average]
-    up_first = first == "up"
+    return _zero_shift(
+        as_key(key), device, w, noise, num_pulses, tail, first == "up", scheme, average,
+        record_every, method,
+    )  # fmt: skip
+
+
+@functools.partial(jax.jit, static_argnums=tuple(range(4, 11)), inline=True)
+def _zero_shift(
+    key: Key,
+    device: Any,
+    w: Array,
+    read_noise_std: Any,
+    num_pulses: int,
+    tail: int,
+    up_first: bool,
+    scheme: str,
+    average: str,
+    record_every: int | None,
+    method: str,
+) -> ZeroShiftResult:
+    """`zero_shift`, everything checked; one program for calls outside of jit."""
 
     def read(index: Any, hidden: Array) -> Array:
         step_key = jax.random.fold_in(key, index)
         shown = show(step_key, device, hidden)
-        if not reads_noisily:
+        if read_noise_std is None:
             return shown
         return shown + read_noise_std * normal(step_key, "read noise", shown)
 

@@ -29,6 +29,7 @@ Required of a spec, the distribution that devices are drawn from:
 References: response functions and eq. numbers are those of arXiv 2602.21321, section 2.
 """
 
+import functools
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -230,6 +231,7 @@ def without_gradient(leaf: Any) -> Any:
     return jax.lax.stop_gradient(leaf) if isinstance(leaf, jax.Array) else leaf
 
 
+@functools.partial(jax.jit, inline=True)
 def _bisected(device: Any, low: Array, high: Array) -> Array:
     """Where G rises through zero between the bounds; NaN where it does not."""
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from sptrack._random import as_key, purpose_key, random_bits
-from sptrack._typing import Array, Key, check_number
+from sptrack._typing import Array, Key, check_number, is_hashable
 from sptrack.devices.compound import cell_shape
 from sptrack.devices.device import is_continuous
 from sptrack.pulses.apply import check_method, check_weight
@@ -190,9 +190,29 @@ def counted_coincidence_update(
         check_number("coincidence_update", "learning_rate", learning_rate, -jnp.inf, jnp.inf)
     w = jnp.asarray(w)
     check_weight(device, w)
-    key, cells = as_key(key), jax.ShapeDtypeStruct(cell_shape(device, w), w.dtype)
-    x, d, keys = _samples(key, cells, jnp.asarray(x), jnp.asarray(d))
-    rate = jnp.asarray(learning_rate, x.dtype)
+    x, d = jnp.asarray(x), jnp.asarray(d)
+    rate = jnp.asarray(learning_rate)
+    # Numbers of a train decide what is computed, so they are static unless they are traced.
+    update = _updated if is_hashable(train) else _updated.__wrapped__
+    return update(as_key(key), device, w, x, d, rate, train, method, count_moved)
+
+
+@functools.partial(jax.jit, static_argnums=(6, 7, 8), inline=True)
+def _updated(
+    key: Key,
+    device: Any,
+    w: Array,
+    x: Array,
+    d: Array,
+    rate: Array,
+    train: PulseTrain,
+    method: str,
+    count_moved: bool,
+) -> TrainResult:
+    """`counted_coincidence_update`, settings checked; one program for calls outside of jit."""
+    cells = jax.ShapeDtypeStruct(cell_shape(device, w), w.dtype)
+    x, d, keys = _samples(key, cells, x, d)
+    rate = rate.astype(x.dtype)
     if is_continuous(device):
         dw = -rate * contract(Factors(x, d)).reshape(w.shape)
         none = jnp.zeros(cells.shape, jnp.int32)

@@ -1,5 +1,6 @@
 """Pulses with a read after each: what calibration and identification learn from."""
 
+import functools
 from typing import Any
 
 import jax
@@ -37,7 +38,13 @@ def pulse_and_read(
        [0.1  0.1 ]
        [0.19 0.19]]
     """
+    return _pulse_and_read(key, device, w, directions, read_noise_std)
 
+
+@functools.partial(jax.jit, inline=True)  # one program for calls outside of jit
+def _pulse_and_read(
+    key: Key, device: Any, w: Array, directions: Array, read_noise_std: Any
+) -> tuple[Array, Array]:
     def read(key, hidden):
         shown = show(key, device, hidden)
         return shown + read_noise_std * normal(key, "read noise", shown)

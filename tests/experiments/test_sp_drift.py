@@ -82,6 +82,7 @@ def test_a_smoke_run_writes_the_table_and_the_figure(tmp_path, monkeypatch):
     [
         (["--seeds", "1"], "--seeds must be at least 2"),
         (["--drifts", "0"], r"--drifts must not be zero, got \(0\.0,\)"),
+        (["--chop-prob", "0"], r"--chop-prob must be in \(0, 1\], got 0"),
         (["--etas", "0.1", "1.5"], r"in \(0, 1\], got \(0\.1, 1\.5\)"),
     ],
 )
