@@ -194,7 +194,7 @@ def _tester(train: TrainConfig) -> Any:
 
 def tested(config: Config, numbers: dict[str, Any]) -> np.ndarray:
     """Losses of fresh trainings with sampled pulses, the same seeds for all methods."""
-    run = _tester(config.train)
+    run, numbers = _tester(config.train), {k: jnp.asarray(v, float) for k, v in numbers.items()}
     return np.concatenate(
         [run(keys, numbers) for keys in unrolled.batches(config.test_seeds, FRESH)]
     )
