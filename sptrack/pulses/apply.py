@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sptrack._random import as_key, normal
 from sptrack._typing import Array, Key
@@ -42,6 +43,11 @@ def check_weight(device: Any, w: Array, other: Array | None = None, name: str = 
         whose = "the cells" if is_compound(device) else "w"
         raise ValueError(f"{name} must have the shape of {whose}, {cells}, got {other.shape}.")
     leaves, structure = jax.tree.flatten((device, w))
+    if not all(isinstance(x, (jax.Array, np.ndarray, np.generic, float, int)) for x in leaves):
+        raise TypeError(
+            f"a device is a pytree of arrays, got {device!r}; make it a NamedTuple of arrays, or "
+            "register its class with jax.tree_util.register_dataclass."
+        )
     shape = _step_shape(structure, tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves))
     if shape != cells:
         raise ValueError(f"w must have the device's shape {shape}, got {cells}.")

@@ -213,3 +213,14 @@ def test_nonsense_is_refused_with_the_value_and_the_remedy(name):
 def test_a_weight_of_another_shape_than_the_device_is_refused(method):
     with pytest.raises(ValueError, match=r"shape.*\(3,\)"):
         spt.apply_pulses(KEY, DEVICE, jnp.zeros(1), jnp.ones(1, int), method=method)
+
+
+def test_what_is_no_pytree_is_no_device(key):
+    class Plain:
+        dw_min = 0.1
+
+        def response(self, w):
+            return jnp.ones_like(w), jnp.ones_like(w)
+
+    with pytest.raises(TypeError, match=r"a device is a pytree of arrays, got .*Plain"):
+        spt.analog_update(key, Plain(), jnp.zeros(2), jnp.ones(2))
