@@ -36,8 +36,8 @@ def table_2() -> str:
             f"Test accuracy in %. {len(cells)} of the table's 24 cells, {flags['epochs']} of the "
             f"paper's 40 epochs, {flags['seeds']} of its 3 seeds, and {reads} columns of P read "
             f"per step (`--reads-per-transfer {reads}`, which was the default) where the paper "
-            "reads one: what can be compared with the paper is the order of the methods and how they "
-            "depend on the offsets, not a decimal.",
+            "reads one: what can be compared with the paper is the order of the methods and how "
+            "they depend on the offsets, not a decimal.",
             "\n".join(f"* {fact}" for fact in facts),
         ]
     )
