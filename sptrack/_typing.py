@@ -58,6 +58,15 @@ def child(default: Any, *, equation: str = ""):
     return dataclasses.field(default=default, metadata=about)
 
 
+def is_hashable(value: Any) -> bool:
+    """Whether `value` can be a static argument of a compiled function: no array, nothing traced."""
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
 def check_number(owner: str, name: str, value: Any, low: float, high: float, above: bool = False):
     """Raises ValueError unless `value` is finite and in range; values under tracing pass.
 
@@ -97,15 +106,6 @@ def check_rate(owner: str, name: str, value: Any, high: float = math.inf) -> Non
 @dataclass_transform(
     kw_only_default=True, frozen_default=True, field_specifiers=(number, option, child)
 )
-def is_hashable(value: Any) -> bool:
-    """Whether `value` can be a static argument of a compiled function: no array, nothing traced."""
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
-
-
 def spec(cls: type[_T]) -> type[_T]:
     """Makes `cls` a frozen keyword-only dataclass, a pytree, and checked on construction.
 

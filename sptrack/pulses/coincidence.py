@@ -193,23 +193,15 @@ def counted_coincidence_update(
     x, d = jnp.asarray(x), jnp.asarray(d)
     rate = jnp.asarray(learning_rate)
     # Numbers of a train decide what is computed, so they are static unless they are traced.
-    update = _updated if is_hashable(train) else _updated.__wrapped__
+    update = _compiled if is_hashable(train) else _updated
     return update(as_key(key), device, w, x, d, rate, train, method, count_moved)
 
 
-@functools.partial(jax.jit, static_argnums=(6, 7, 8), inline=True)
 def _updated(
-    key: Key,
-    device: Any,
-    w: Array,
-    x: Array,
-    d: Array,
-    rate: Array,
-    train: PulseTrain,
-    method: str,
-    count_moved: bool,
-) -> TrainResult:
-    """`counted_coincidence_update`, settings checked; one program for calls outside of jit."""
+    key: Key, device: Any, w: Array, x: Array, d: Array, rate: Array, train: PulseTrain,
+    method: str, count_moved: bool,
+) -> TrainResult:  # fmt: skip
+    """`counted_coincidence_update`, settings checked."""
     cells = jax.ShapeDtypeStruct(cell_shape(device, w), w.dtype)
     x, d, keys = _samples(key, cells, x, d)
     rate = rate.astype(x.dtype)
@@ -245,6 +237,9 @@ def _updated(
     good = jnp.broadcast_to(good.reshape(cells.shape), w.shape)
     new = jnp.where(good, new, jnp.nan).astype(w.dtype)
     return TrainResult(new, *tally, report)
+
+
+_compiled = jax.jit(_updated, static_argnums=(6, 7, 8), inline=True)  # for calls outside of jit
 
 
 def check_train(train: Any) -> None:
