@@ -12,6 +12,7 @@ time of all tests (half of a step's outside jit), and what it sees doesn't depen
 """
 # ruff: noqa: E402  # the environment has to be ready when jax is imported
 
+import functools
 import gc
 import os
 import pathlib
@@ -52,10 +53,15 @@ gc.set_threshold(100_000)  # traces are millions of objects that live; the defau
 import hypothesis
 import jax
 import pytest
+from jax._src.interpreters import mlir
 
 import sptrack as spt
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Lowering makes a new context for every program, 5 of the 45 ms that a small one takes to compile.
+if hasattr(mlir, "make_ir_context"):  # of JAX's private parts: it may go
+    mlir.make_ir_context = functools.cache(mlir.make_ir_context)
 
 hypothesis.settings.register_profile(
     "sptrack",

@@ -10,16 +10,19 @@ import sys
 import jax
 import pytest
 
-from experiments import distributed, study
+from experiments import distributed, study, zero_shift_accuracy
 
 ROOT = pathlib.Path(__file__).parents[2]
 ADDRESS, COUNT, INDEX = distributed.VARIABLES
 
 
-def start(out, *flags, **variables):
-    words = ["--size", "4", "--steps", "2", "--seeds", "3", "--out", str(out), *flags]
+def flags_of(out):
+    return ["--size", "4", "--steps", "2", "--seeds", "3", "--out", str(out)]
+
+
+def start(out, **variables):
     return subprocess.Popen(
-        [sys.executable, "-m", "experiments.zero_shift_accuracy", *words],
+        [sys.executable, "-m", "experiments.zero_shift_accuracy", *flags_of(out), "--distributed"],
         cwd=ROOT,
         env={**os.environ, **variables},
         stdout=subprocess.PIPE,
@@ -28,19 +31,17 @@ def start(out, *flags, **variables):
     )
 
 
-def test_two_processes_equal_one(tmp_path):
+def test_two_processes_equal_one(tmp_path, capsys):
     """Each does its seeds, the first one speaks, and every file but the manifest is the same."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         job = {ADDRESS: f"localhost:{free.getsockname()[1]}", COUNT: "2"}
-    one = start(tmp_path / "one")
-    said = [one.communicate(timeout=300)[0]]  # the others find its programs compiled
-    two = [
-        start(tmp_path / "two", "--distributed", **job, **{INDEX: str(index)}) for index in range(2)
-    ]
-    said += [process.communicate(timeout=300)[0] for process in two]
-    assert [process.returncode for process in (one, *two)] == [0, 0, 0]
-    assert said[1].endswith(said[0]) and "pulses" not in said[2]
+    zero_shift_accuracy.main(flags_of(tmp_path / "one"))  # so the others find compiled programs
+    alone = capsys.readouterr().out
+    two = [start(tmp_path / "two", **job, **{INDEX: str(index)}) for index in range(2)]
+    said = [process.communicate(timeout=300)[0] for process in two]
+    assert [process.returncode for process in two] == [0, 0]
+    assert said[0].endswith(alone) and "pulses" not in said[1]
     names = [f"parts/seed_{seed}.npz" for seed in range(3)] + ["zero_shift_accuracy.nc"]
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()

@@ -18,7 +18,7 @@ from tests.sweep.runs import AXES, OPTIONS, calibrate
 pytest.importorskip("zarr")
 
 ROOT = pathlib.Path(__file__).parents[2]
-KILLS = 3  # 20 pass as well
+KILLS = 2  # 20 pass as well
 POLL = 0.1  # s between two looks into a store, each of which takes as long as a point
 
 
