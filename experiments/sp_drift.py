@@ -52,6 +52,7 @@ RUNS = {  # part -> algorithm, what moves
     "rider": ("rider", "response"),
     "frozen": ("frozen", "response"),
 }
+REAL = ("erider_real", "agad")  # whose W array is of real cells; without a closed form
 TITLES = {
     "erider": "E-RIDER",
     "erider_real": "E-RIDER, real W",
@@ -94,7 +95,7 @@ class Config:
 
 def algorithm(name: str, eta: Any, key: Any, chop_prob: float = CHOP_PROB) -> Any:
     """The optimizer of a run; alpha makes a gradient of NOISE half a pulse."""
-    weight = CELLS if name in ("erider_real", "agad") else spt.IdealStep()
+    weight = CELLS if name in REAL else spt.IdealStep()
     given: dict[str, Any] = {"residual_spec": CELLS, "weight_spec": weight, "key": key}
     learning: dict[str, Any] = {"transfer_rate": TRANSFER_RATE, "gamma": GAMMA}
     alpha = SHARE * DW_MIN / NOISE
@@ -206,7 +207,7 @@ def predicted(
         gone = v * np.arange(steps - steps // 4 + 1, steps + 1)  # in the last quarter
         rms = float(np.sqrt(np.mean(gone**2)))
         return {"lag": float(gone.mean()), "rms": rms, "followed": 0.0}
-    if name in ("erider_real", "agad"):
+    if name in REAL:
         return known
     known["followed"] = 1.0
     if name == "erider":
