@@ -32,10 +32,10 @@ from experiments import data, study, tables, tuned
 from experiments.training import member_keys, train_population
 
 RANGES = {
-    "learning_rate": (0.5, 32.0),
+    "learning_rate": (2.0, 128.0),
     "transfer_rate": (0.003, 1.0),
     "chop_prob": (0.05, 0.5),
-    "gamma": (0.03, 0.5),
+    "gamma": (0.01, 0.5),
     "eta": (0.01, 1.0),
 }
 OFFSETS = ((0.0, 0.05), (0.4, 0.4))
