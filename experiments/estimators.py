@@ -1,4 +1,4 @@
-"""Bias and spread of gradient estimators through pulse trains, against the exact gradient.
+"""Bias and spread of gradient estimators through pulses and choppers, against exact gradients.
 
     python -m experiments.estimators --help
 
@@ -9,6 +9,8 @@ over `samples` is compared with it.
 """
 
 import dataclasses
+import functools
+import itertools
 import math
 import sys
 from pathlib import Path
@@ -24,6 +26,9 @@ from experiments import study, tables
 DW_MIN, RATE, SIGMA = 0.02, 0.02, 0.05
 W, TARGET = np.array([[0.1], [-0.3]]), np.array([[0.6], [0.2]])
 X, D = np.array([0.9, -0.5]), np.array([-0.7])
+E_RIDER = {"learning_rate": 0.3, "transfer_rate": 0.2, "gamma": 0.3, "eta": 0.1}
+STEPS, CENTER, GOAL = 10, 0.4, 0.5
+CHOPPERS = {"relaxed": "relaxed_scalar", "score": "scalar"}  # by estimator
 ESTIMATORS = ("mean field", "straight through", "score, no baseline", "score", "evolution")
 
 
@@ -39,10 +44,11 @@ class Cells(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Compares estimators; writes estimators.csv, .png and manifest.json.
+    """Compares estimators; writes estimators.csv, choppers.csv, estimators.png and manifest.json.
 
     Attributes:
       lengths: numbers of slots BL.
+      flip_probs: flip probabilities of choppers, inside (0, 1).
       samples: samples of every estimator.
       out: folder for the results.
       overwrite: replace results of another configuration in that folder.
@@ -51,6 +57,7 @@ class Config:
     """
 
     lengths: tuple[int, ...] = (1, 2, 4, 8, 16, 31)
+    flip_probs: tuple[float, ...] = (0.03, 0.1, 0.3, 0.6)
     samples: int = 100_000
     out: Path = Path("runs/estimators")
     overwrite: bool = False
@@ -135,10 +142,91 @@ def estimates(config: Config, length: int) -> study.Records:
     return records
 
 
+def chopped_loss(flips: Any) -> Any:
+    """E-RIDER's loss with these flips, one per step; between 0 and 1 a flip is relaxed in value."""
+
+    def step(carry, flip):
+        w, p, q, held, c = carry
+        error = w + E_RIDER["gamma"] * c * (p - held) - GOAL
+        u = -E_RIDER["learning_rate"] * c * error
+        p = p + u - jnp.abs(u) * (p - CENTER)
+        w = w + E_RIDER["transfer_rate"] * c * (p - held)
+        q = q + E_RIDER["eta"] * (p - q)
+        return (w, p, q, held + flip * (q - held), c * (1 - 2 * flip)), error**2 / 2
+
+    return jnp.sum(jax.lax.scan(step, (0.0, 0.0, 0.0, 0.0, 1.0), flips)[1])
+
+
+def of_all_flips(p: float) -> tuple[float, tuple[float, float, float]]:
+    """d E[L] / dp, and (mean, its error 0, spread) of tangents; sums over all sequences of flips.
+
+    Tangents, the straight-through estimator: sum of dL/df over the flips f of a sequence.
+    """
+    flips = np.array(list(itertools.product((0.0, 1.0), repeat=STEPS)))
+    losses, slopes = jax.jit(jax.vmap(jax.value_and_grad(chopped_loss)))(flips)
+    number, tangents = flips.sum(1), np.asarray(slopes, float).sum(1)
+    chance = p**number * (1 - p) ** (STEPS - number)
+    exact = np.sum(chance * (number / p - (STEPS - number) / (1 - p)) * np.asarray(losses, float))
+    mean = np.sum(chance * tangents)
+    spread = np.sqrt(np.sum(chance * (tangents - mean) ** 2))
+    return float(exact), (float(mean), 0.0, float(spread))
+
+
+def chopped_run(key: Any, p: Any, chopper: str) -> tuple[Any, Any]:
+    """E-RIDER's loss, and the log-probability of its flips where they have one."""
+    tx = spt.erider(
+        residual_spec=spt.LinearResponse(center_mean=CENTER), weight_spec=spt.IdealStep(),
+        chop_prob=p, chopper=chopper, key=key, method="mean", count="none", **E_RIDER,
+    )  # fmt: skip
+
+    def step(carry, _):
+        w, state = carry
+        updates, after = tx.update(w - GOAL, state, w)
+        flipped = (after.chopper != state.chopper).astype(float)
+        log_prob = spt.estimators.bernoulli_log_prob(flipped, 1, p)
+        return (w + updates, after), ((w - GOAL) ** 2 / 2, log_prob)
+
+    start = jnp.zeros(())
+    _, found = jax.lax.scan(step, (start, tx.init(start)), length=STEPS)
+    total, log_prob = map(jnp.sum, found)
+    return total, log_prob if chopper == "scalar" else jnp.zeros(())
+
+
+def of_choppers(config: Config, p: float) -> study.Records:
+    """The exact derivative in p; of estimators mean, standard error and spread of one sample."""
+    exact, tangents = of_all_flips(p)
+    records = {"exact": np.array(exact), "straight through": np.array(tangents)}
+    own = jax.random.fold_in(spt.random.fast_key(1), round(1e6 * p))
+    for number, (name, kind) in enumerate(CHOPPERS.items()):
+        fun = functools.partial(chopped_run, chopper=kind)
+        estimate = jax.jit(spt.estimators.score_function_grad(fun, config.samples))
+        found = estimate(jax.random.fold_in(own, number), p)
+        error = float(found.std_error)
+        records[name] = np.array([found.grad, error, error * math.sqrt(config.samples)])
+    return records
+
+
+def chopper_rows(finished: dict[str, study.Records]) -> list[dict[str, Any]]:
+    """One row per flip probability and estimator."""
+    table = []
+    for part, records in finished.items():
+        if not part.startswith("chopper_"):
+            continue
+        exact = float(records["exact"])
+        for name in ("straight through", *CHOPPERS):
+            mean, error, spread = map(float, records[name])
+            row = {"p": float(part.removeprefix("chopper_")), "estimator": name, "exact": exact}
+            row |= {"mean": mean, "std_error": error, "bias": (mean - exact) / abs(exact)}
+            table.append(row | {"std_of_one": spread / abs(exact)})
+    return table
+
+
 def rows(finished: dict[str, study.Records], config: Config) -> list[dict[str, Any]]:
     """One row per length and estimator, relative to the length of the exact gradient."""
     table = []
     for part, records in finished.items():
+        if not part.startswith("length_"):
+            continue
         scale = np.linalg.norm(records["exact"])
         for name in ESTIMATORS:
             mean, error = records[name]
@@ -158,49 +246,69 @@ def rows(finished: dict[str, study.Records], config: Config) -> list[dict[str, A
     return table
 
 
-def draw(table: list[dict[str, Any]], path: Path) -> None:
-    """Bias and spread against BL."""
+def draw(table: list[dict[str, Any]], choppers: list[dict[str, Any]], path: Path) -> None:
+    """Bias and spread against BL, and the derivative in the flip probability."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
     for name, color, marker in zip(ESTIMATORS, tables.COLOURS, "osD^v", strict=False):
         at = [row for row in table if row["estimator"] == name]
+        if not at:
+            continue
         x = [row["BL"] for row in at]
         axes[0].errorbar(x, [r["bias"] for r in at], [2 * r["bias_error"] for r in at],
                          marker=marker, color=color, capsize=3, label=name)  # fmt: skip
         if at[0]["std_of_one"] > 1e-6:
             axes[1].loglog(x, [r["std_of_one"] for r in at], marker=marker, color=color, label=name)
+    for name, color, marker in zip(
+        ("straight through", *CHOPPERS), tables.COLOURS[1:], "sD^", strict=False
+    ):
+        at = [row for row in choppers if row["estimator"] == name]
+        axes[2].errorbar([r["p"] for r in at], [r["mean"] for r in at],
+                         [2 * r["std_error"] for r in at], marker=marker, ls="none", color=color,
+                         capsize=3, label=name)  # fmt: skip
+    exact = sorted({(row["p"], row["exact"]) for row in choppers})
+    axes[2].semilogx(*np.reshape(exact, (-1, 2)).T, "k--", lw=1, label="exact")
     axes[0].set_xscale("log")
     axes[0].set_ylim(-0.1, 0.2)  # without a baseline nothing is known at this scale
     axes[0].set_ylabel("|mean − exact| / |exact| (2 standard errors)")
     axes[1].set_ylabel("standard deviation of one sample / |exact|")
+    axes[2].set_ylabel("derivative of E-RIDER's loss in p (2 standard errors)")
+    axes[2].set_xlabel("flip probability p")
     for ax in axes:
-        ax.set_xlabel("slots of the train, BL")
+        if ax is not axes[2]:
+            ax.set_xlabel("slots of the train, BL")
         ax.grid(alpha=0.3)
         ax.legend(edgecolor="none", fontsize=8)
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
 
-def run(config: Config) -> list[dict[str, Any]]:
-    """Does all lengths; each one is kept as it finishes."""
+def run(config: Config) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Does all lengths and choppers; each one is kept as it finishes. Returns both tables."""
     if min(config.lengths, default=0) < 1 or config.samples < 4:
         raise SystemExit("--lengths must be at least 1 each, --samples 4.")
+    if not all(0 < p < 1 for p in config.flip_probs):
+        raise SystemExit(f"--flip-probs must be inside (0, 1), got {config.flip_probs}.")
 
     def publish(finished):
-        table = rows(finished, config)
-        tables.write_csv(table, config.out / "estimators.csv")
-        draw(table, config.out / "estimators.png")
+        table, choppers = rows(finished, config), chopper_rows(finished)
+        for name, found in {"estimators": table, "choppers": choppers}.items():
+            if found:
+                tables.write_csv(found, config.out / f"{name}.csv")
+        draw(table, choppers, config.out / "estimators.png")
 
+    parts = {f"length_{n}": lambda n=n: estimates(config, n) for n in config.lengths}
+    parts |= {f"chopper_{p:g}": lambda p=p: of_choppers(config, p) for p in config.flip_probs}
     finished = study.collect(
         config.out,
-        {f"length_{n}": lambda n=n: estimates(config, n) for n in config.lengths},
+        parts,
         spt.results.manifest({"config": dataclasses.asdict(config)}, seed=0),
         publish,
         resume=config.resume,
         overwrite=config.overwrite,
     )
-    return rows(finished, config)
+    return rows(finished, config), chopper_rows(finished)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -209,12 +317,13 @@ def main(arguments: list[str] | None = None) -> None:
 
     config = tyro.cli(Config, args=arguments, prog="python -m experiments.estimators")
     if config.smoke:
-        config = dataclasses.replace(config, lengths=(1, 2), samples=100)
-    table = run(config)
-    print(tables.text([
-        {k: f"{v:.3g}" if isinstance(v, float) else v for k, v in row.items()} for row in table
-    ]))  # fmt: skip
-    print(f"Results: {config.out}/estimators.csv, .png", file=sys.stderr)
+        config = dataclasses.replace(config, lengths=(1, 2), flip_probs=(0.3,), samples=100)
+    for table in run(config):
+        print(tables.text([
+            {k: f"{v:.3g}" if isinstance(v, float) else v for k, v in row.items()} for row in table
+        ]))  # fmt: skip
+        print()
+    print(f"Results: {config.out}/estimators.csv, choppers.csv, .png", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -58,8 +58,8 @@ def chopped_ttv2(
       gamma: weight of P in what the model sees, >= 0.
       chop_prob: flip probability p of an input sign in [0, 1], per read of its column (per step for
         whole matrices).
-      chopper: "random", "periodic", or for whole matrices also "scalar"; see
-        `sptrack.transforms.chop`.
+      chopper: "random", "periodic", or for whole matrices also "scalar"; "relaxed_..."
+        for derivatives in p. See `sptrack.transforms.chop`.
       out_chop_prob: flip probability of an output sign per pass; None has no output chopper.
       reference: R: "zero"; "true", the cells' true symmetric points; or an estimate, a number or a
         tree like the parameters. P starts there.

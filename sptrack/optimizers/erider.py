@@ -55,7 +55,7 @@ def erider(
       eta: rate of the filter, in [0, 1].
       chop_prob: flip probability p in [0, 1], per step; per read of a column with `transfer`.
       chopper: "scalar" (default for whole matrices), "random" or "periodic" (default with
-        `transfer`); see `sptrack.transforms.chop`.
+        `transfer`); "relaxed_..." for derivatives in p. See `sptrack.transforms.chop`.
       w_ref: what stands for the symmetric point in W's update, "held_sp" (Q~) or "tracked_sp" (Q).
       wbar_ref: the same in what the model sees.
       transfer: a `ColumnTransfer` for the schedule of real arrays; None updates whole matrices.
@@ -151,7 +151,8 @@ def erider_released(
       gamma: weight of the stored residual in what the model sees, >= 0.
       eta: rate of the filter in [0, 1]; None is `spt.optimizers.tail_rate(chop_prob)`.
       chop_prob: flip probability p in [0, 1], per read of a column.
-      chopper: "periodic" or "random".
+      chopper: "periodic" or "random"; "relaxed_..." for derivatives in p, see
+        `sptrack.transforms.chop`.
       transfer: a `ColumnTransfer`; None has its defaults (there is no whole-matrix version).
       buffer: a `DigitalBuffer`; None has its defaults.
       key: a JAX random key.

@@ -19,6 +19,7 @@ from sptrack.optimizers.residual_state import Rates, ResidualState
 from sptrack.optimizers.residual_training import (
     check_rates,
     descended,
+    init_choppers,
     init_programming,
     rates_at,
 )
@@ -30,7 +31,7 @@ from sptrack.pulses.train import DEFAULT_TRAIN
 from sptrack.theory import composite_weight
 from sptrack.transforms.apply_device import check_spec, difference
 from sptrack.transforms.arrays import ArrayState, init_array, read, relax_array
-from sptrack.transforms.chop import init_sign, modulate, value_at
+from sptrack.transforms.chop import modulate, value_at
 
 
 class MultiTileState(NamedTuple):
@@ -46,6 +47,7 @@ class MultiTileState(NamedTuple):
       chopper: signs c of every residual array; None without a chopper.
       gamma: scale between one array and the next; scalar.
       programming: how often all Q~ were rewritten, if pulses are counted in detail; else None.
+      flip_clocks: when relaxed choppers flip next, of every residual array; else None.
 
     Example:
       >>> import jax, jax.numpy as jnp, sptrack as spt
@@ -65,6 +67,7 @@ class MultiTileState(NamedTuple):
     chopper: tuple[PyTree, ...] | None
     gamma: Array
     programming: PyTree | None = None
+    flip_clocks: tuple[PyTree, ...] | None = None
 
     def arrays(self) -> dict[str, ArrayState]:
         """W^(0) as "weight", then "residual_1" ..., and what sees gradients as "residual"."""
@@ -147,7 +150,7 @@ def multi_tile(
       chop_prob: flip probability in [0, 1] per transfer, or per read of a column with `transfer`;
         None has no choppers.
       chopper: "scalar" (default for whole matrices), "random" or "periodic" (default with
-        `transfer`); see `sptrack.transforms.chop`.
+        `transfer`); "relaxed_..." for derivatives in p. See `sptrack.transforms.chop`.
       transfer: a `ColumnTransfer`: each transfer reads the next lines; None transfers whole
         matrices. Its `transfer_every` is given here instead, and the model sees arrays live.
       key: a JAX random key.
@@ -225,8 +228,9 @@ def _started(
         array = init_array(purpose_key(own, "residual"), specs[1], zeros, **how)
         begins.append(start(purpose_key(own, "calibration"), array))
     references = tuple(begin.reference for begin in begins)
-    rows = settings.transfer is not None and settings.transfer.rows
-    signs = tuple(init_sign(zeros, settings.chopper, rows=rows) for _ in begins)
+    owns = (_own_key(root, n, len(intervals)) for n in range(len(intervals)))
+    choppers = [init_choppers(own, zeros, hyper, settings) for own in owns]
+    signs, _, clocks = (_tuple(trees) for trees in zip(*choppers, strict=True))
     return MultiTileState(
         count=jnp.zeros([], jnp.int32),
         key=root,
@@ -234,9 +238,10 @@ def _started(
         residuals=tuple(begin.residual for begin in begins),
         tracked_sp=None if hyper.eta is None else references,
         held_sp=references,
-        chopper=None if hyper.p is None else signs,
+        chopper=signs,
         gamma=value_at(hyper.gamma, jnp.zeros([], jnp.int32)),
         programming=init_programming(zeros, hyper.eta, hyper.p, settings.count),
+        flip_clocks=clocks,
     )
 
 
@@ -280,6 +285,7 @@ def _pair(state: MultiTileState, n: int, interval: int) -> ResidualState:
         gamma=state.gamma,
         calibration_pulses=jnp.zeros([], jnp.uint32),
         programming=state.programming,
+        flip_clocks=None if state.flip_clocks is None else state.flip_clocks[n],
     )
 
 
@@ -295,7 +301,13 @@ def _put_pair(state: MultiTileState, n: int, pair: ResidualState) -> MultiTileSt
         held_sp=_put(state.held_sp, n, pair.held_sp),
         chopper=_put(state.chopper, n, pair.chopper),
         programming=pair.programming,
+        flip_clocks=_put(state.flip_clocks, n, pair.flip_clocks),
     )
+
+
+def _tuple(trees: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """What belongs to the residual arrays, or None where there is no such thing."""
+    return None if trees[0] is None else trees
 
 
 def _put(trees: Any, n: int, tree: Any) -> Any:

@@ -30,6 +30,7 @@ class ResidualState(NamedTuple):
       gamma: weight of d in what the model sees; scalar.
       calibration_pulses: pulses per cell spent on finding the reference; scalar.
       programming: how often Q~ was rewritten, if pulses are counted in detail; else None.
+      flip_clocks: when a relaxed chopper flips next; else None.
 
     Example:
       >>> import jax, jax.numpy as jnp, sptrack as spt
@@ -52,6 +53,7 @@ class ResidualState(NamedTuple):
     gamma: Array
     calibration_pulses: Array
     programming: PyTree | None = None
+    flip_clocks: PyTree | None = None
 
     def arrays(self) -> dict[str, ArrayState]:
         """W as "weight" and P as "residual"."""

@@ -33,7 +33,7 @@ from sptrack.optimizers.starts import Start
 from sptrack.optimizers.transfer import transfer
 from sptrack.transforms.apply_device import check_spec, difference
 from sptrack.transforms.arrays import ArrayState, init_array, relax_array, write
-from sptrack.transforms.chop import init_sign, value_at
+from sptrack.transforms.chop import init_chopper, init_sign, value_at
 from sptrack.transforms.counting import init_rewrites
 
 
@@ -80,9 +80,7 @@ def residual_training(
         zeros = jax.tree.map(jnp.zeros_like, params)
         residual = init_array(purpose_key(root, "residual"), residual_spec, zeros, **how)
         begin = start(purpose_key(root, "calibration"), residual)
-        rows = settings.transfer is not None and settings.transfer.rows
-        signs = None if chop_prob is None else init_sign(zeros, settings.chopper, rows=rows)
-        outer = None if out_chop_prob is None else init_sign(zeros, "random", rows=not rows)
+        signs, outer, clocks = init_choppers(root, zeros, hyper, settings)
         state = ResidualState(
             count=jnp.zeros([], jnp.int32),
             key=root,
@@ -97,6 +95,7 @@ def residual_training(
             gamma=value_at(gamma, jnp.zeros([], jnp.int32)),
             calibration_pulses=begin.calibration_pulses,
             programming=init_programming(zeros, eta, chop_prob, settings.count),
+            flip_clocks=clocks,
         )
         hidden = not callable(gamma) and is_off(gamma)
         return state if hidden else state._replace(demodulated=residual_of(state, "held_sp"))
@@ -134,6 +133,23 @@ def relaxed(key: Key, state: ResidualState, before: ResidualState) -> ResidualSt
         for name in ("residual", "weight")
     }
     return state._replace(**arrays)
+
+
+def init_choppers(
+    key: Key, zeros: PyTree, hyper: Rates, settings: Settings
+) -> tuple[PyTree | None, PyTree | None, PyTree | None]:
+    """First signs of the chopper and of the output chopper, and the clocks of a relaxed one.
+
+    Each is None where there is no such thing.
+    """
+    rows = settings.transfer is not None and settings.transfer.rows
+    signs = clocks = None
+    if hyper.p is not None:
+        whole = settings.transfer is None
+        how = {"rows": rows, "staggered": whole}
+        signs, clocks = init_chopper(key, zeros, hyper.p, settings.chopper, **how)
+    outer = None if hyper.p_out is None else init_sign(zeros, "random", rows=not rows)
+    return signs, outer, clocks
 
 
 def init_programming(zeros: PyTree, eta: Any, chop_prob: Any, count: str) -> PyTree | None:

@@ -9,7 +9,7 @@ from sptrack.pulses import PulseTrain
 from sptrack.pulses.apply import check_method
 from sptrack.pulses.coincidence import check_train
 from sptrack.pulses.train import DEFAULT_TRAIN
-from sptrack.transforms.chop import check_chopper
+from sptrack.transforms.chop import check_chopper, kind_of
 from sptrack.transforms.counting import check_count
 
 REFERENCES = ("tracked_sp", "held_sp")
@@ -68,10 +68,16 @@ class Settings:
                 )
         check_kind("transfer", self.transfer, ColumnTransfer)
         check_kind("buffer", self.buffer, DigitalBuffer)
-        if has_chopper and self.transfer is not None and self.chopper == "scalar":
+        if has_chopper and self.transfer is not None and kind_of(self.chopper) == "scalar":
             raise ValueError(
-                "chopper='scalar' flips all lines in one step, but a ColumnTransfer reads one line "
-                "after the other; use chopper='periodic' (released experiments) or 'random'."
+                f"chopper={self.chopper!r} flips all lines in one step, but a ColumnTransfer reads "
+                "one line after the other; use chopper='periodic' (released experiments), or "
+                "chopper='random'."
+            )
+        if has_chopper and self.count == "detailed" and kind_of(self.chopper) != self.chopper:
+            raise ValueError(
+                f"chopper={self.chopper!r} rewrites Q~ in parts, which nothing counts; use "
+                f"count='total', or chopper={kind_of(self.chopper)!r}."
             )
         if self.is_stored and self.w_ref != self.wbar_ref:
             raise ValueError(

@@ -33,8 +33,9 @@ from sptrack.optimizers.residual_state import (
 from sptrack.optimizers.settings import Settings
 from sptrack.periphery import read_columns
 from sptrack.transforms.arrays import read, write, write_pulses
-from sptrack.transforms.chop import chopper_period, draw_flips, flip
+from sptrack.transforms.chop import chopper_period, draw_flips, flip, kind_of
 from sptrack.transforms.counting import count_rewrite
+from sptrack.transforms.flip_clock import tick
 
 
 def transfer(
@@ -86,7 +87,7 @@ def _transfer_one(
         q = now.get(state.tracked_sp)
         tracked = now.put(state.tracked_sp, q + rates.eta * (val - q))  # (T4)
         state = state._replace(tracked_sp=tracked)
-    flip_key = step_key if settings.chopper == "scalar" else key  # one sign for all matrices
+    flip_key = step_key if kind_of(settings.chopper) == "scalar" else key  # all matrices alike
     return _flip_output(key, _flip(flip_key, state, now, rates, settings), now, rates)  # (T5)
 
 
@@ -138,14 +139,18 @@ def _flip(
     """Flips the chopper's signs where their time has come, and Q~ <- Q there."""
     if state.chopper is None or rates.p is None:
         return state
-    sign = now.sign(state.chopper)
-    if now.indices is None:
-        flips = draw_flips(key, read(state.weight), now.number, rates.p, settings.chopper)
-    elif settings.chopper == "periodic":
-        flips = (now.number + 1) % chopper_period(rates.p) == 0
-    else:
-        flips = jax.random.bernoulli(purpose_key(key, "chopper"), rates.p, sign.shape)
-    state = state._replace(chopper=now.put_sign(state.chopper, flip(sign, flips)))
+    chopper, sign = state.chopper, now.sign(state.chopper)
+    if state.flip_clocks is None:
+        flips = _flips(key, state, now, sign, rates.p, settings)
+        sign = flip(sign, flips)
+    else:  # a relaxed chopper: Q~ goes the share `flips` of the way
+        clock, flips = tick(
+            key, jax.tree.map(now.sign, state.flip_clocks), rates.p, kind_of(settings.chopper)
+        )
+        sign = clock.mean_sign()
+        clocks = jax.tree.map(now.put_sign, state.flip_clocks, clock)
+        state = state._replace(flip_clocks=clocks)
+    state = state._replace(chopper=now.put_sign(chopper, sign))
     if state.tracked_sp is None:
         return state
     new, old = now.get(state.tracked_sp), now.get(state.held_sp)
@@ -154,7 +159,20 @@ def _flip(
         counter = count_rewrite(now.get(state.programming), flips, new - old, dw_min)
         counter = jax.tree.map(now.put, state.programming, counter)
         state = state._replace(programming=counter)
-    return state._replace(held_sp=now.put(state.held_sp, jnp.where(flips, new, old)))
+    relaxed = state.flip_clocks is not None
+    held = old + flips * (new - old) if relaxed else jnp.where(flips, new, old)
+    return state._replace(held_sp=now.put(state.held_sp, held))
+
+
+def _flips(
+    key: Key, state: ResidualState, now: Visit, sign: Array, p: Array, settings: Settings
+) -> Array:
+    """Which of the visited signs flip at the end of this step."""
+    if now.indices is None:
+        return draw_flips(key, read(state.weight), now.number, p, settings.chopper)
+    if settings.chopper == "periodic":
+        return (now.number + 1) % chopper_period(p) == 0
+    return jax.random.bernoulli(purpose_key(key, "chopper"), p, sign.shape)
 
 
 def _flip_output(key: Key, state: ResidualState, now: Visit, rates: Rates) -> ResidualState:

@@ -9,6 +9,11 @@ the two apart. Three kinds:
   periodic   a sign for each crossbar column, flipped every max(ceil(1/p), 2) steps, column j ahead
              of column j - 1 by one step (released experiments: flips follow the column reads)
 
+"relaxed_scalar", "relaxed_random" and "relaxed_periodic" flip at real times instead of between two
+steps, so that a loss has a derivative in p: `sptrack/transforms/flip_clock.py`. Gaps between flips
+are drawn with the p of their beginning, the first one by `init`, which must be inside of what is
+differentiated.
+
 For a weight of shape (..., inputs, outputs) column signs have shape (..., inputs, 1).
 """
 
@@ -22,13 +27,17 @@ from sptrack._random import as_key, leaf_keys, purpose_key
 from sptrack._typing import Array, Key, PyTree, ScalarOrSchedule, check_rate
 from sptrack.pulses import Factors, is_factors
 from sptrack.transforms.arrays import ArrayState
+from sptrack.transforms.flip_clock import RELAXED, init_clocks, mean_signs, tick_all
 from sptrack.transforms.lines import num_columns
 
-CHOPPERS = ("scalar", "random", "periodic")
+_KINDS = ("scalar", "random", "periodic")
+CHOPPERS = (*_KINDS, *(RELAXED + kind for kind in _KINDS))
 
 
 class ChopState(NamedTuple):
     """State of `chop`: step count, key, present signs, and the state of what is chopped.
+
+    With a relaxed chopper signs are means over a step, and `clocks` knows when the next flips are.
 
     Example:
       >>> import jax, jax.numpy as jnp, sptrack as spt
@@ -40,6 +49,7 @@ class ChopState(NamedTuple):
     key: Key
     sign: PyTree
     inner_state: PyTree
+    clocks: PyTree | None = None
 
     def arrays(self) -> dict[str, ArrayState]:
         """None: those of what is chopped are found in `inner_state`."""
@@ -66,7 +76,8 @@ def chop(
       chop_prob: flip probability p per step, in [0, 1]; number or schedule.
       inner: the chopped part, e.g. a chain that ends in `apply_device(..., emit="read")`.
       key: a JAX random key.
-      chopper: "scalar", "random" or "periodic"; see the module's docstring.
+      chopper: "scalar", "random" or "periodic"; "relaxed_scalar", "relaxed_random" or
+        "relaxed_periodic" for derivatives in p. See the module's docstring.
 
     Returns:
       An optax gradient transformation.
@@ -93,8 +104,8 @@ def chop(
     demodulates = inner is not None
 
     def init(params) -> Any:
-        count = jnp.zeros([], jnp.int32)
-        return ChopState(count, root, init_sign(params, chopper), chopped.init(params))
+        sign, clocks = init_chopper(root, params, chop_prob, chopper)
+        return ChopState(jnp.zeros([], jnp.int32), root, sign, chopped.init(params), clocks)
 
     def update(updates, state, params=None, **extra_args) -> tuple[Any, Any]:
         signal = modulate(state.sign, updates)
@@ -103,11 +114,42 @@ def chop(
             signal = modulate(state.sign, signal)
         probability = value_at(chop_prob, state.count)
         step_key = jax.random.fold_in(state.key, state.count)
-        flips = draw_flips(step_key, state.sign, state.count, probability, chopper)
-        sign = jax.tree.map(flip, state.sign, flips)
-        return signal, ChopState(state.count + 1, state.key, sign, inner_state)
+        if state.clocks is None:
+            flips = draw_flips(step_key, state.sign, state.count, probability, chopper)
+            clocks, sign = None, jax.tree.map(flip, state.sign, flips)
+        else:
+            clocks = tick_all(step_key, state.sign, state.clocks, probability, kind_of(chopper))
+            sign = mean_signs(state.sign, clocks)
+        return signal, ChopState(state.count + 1, state.key, sign, inner_state, clocks)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def init_chopper(
+    key: Key,
+    params: PyTree,
+    chop_prob: ScalarOrSchedule,
+    chopper: str,
+    *,
+    rows: bool = False,
+    staggered: bool = True,
+) -> tuple[PyTree, PyTree | None]:
+    """The first c of every weight, and the clocks of a relaxed chopper, or None.
+
+    Args:
+      key: the chopper's key, which no step has.
+      params: the weights.
+      chop_prob: p, or its schedule.
+      chopper: one of `CHOPPERS`.
+      rows: whether there is a sign per row instead of one per column.
+      staggered: whether periodic flips of columns follow each other by one step.
+    """
+    signs = init_sign(params, kind_of(chopper), rows=rows)
+    if chopper in _KINDS:
+        return signs, None
+    probability = value_at(chop_prob, jnp.zeros([], jnp.int32))
+    clocks = init_clocks(key, signs, probability, kind_of(chopper), staggered=staggered)
+    return mean_signs(signs, clocks), clocks
 
 
 def init_sign(params: PyTree, chopper: str, *, rows: bool = False) -> PyTree:
@@ -184,6 +226,11 @@ def chopper_period(probability: Array) -> Array:
     is_integer = jnp.abs(inverse - rounded) <= 4 * jnp.finfo(inverse.dtype).eps * inverse
     period = jnp.maximum(jnp.where(is_integer, rounded, jnp.ceil(inverse)), 2).astype(jnp.int32)
     return jnp.where(probability > 0, period, never)
+
+
+def kind_of(chopper: str) -> str:
+    """What a chopper is, relaxed or not: "scalar", "random" or "periodic"."""
+    return chopper.removeprefix(RELAXED)
 
 
 def check_chopper(chopper: str) -> None:

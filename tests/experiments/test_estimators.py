@@ -3,6 +3,7 @@
 import csv
 import itertools
 
+import jax
 import numpy as np
 import pytest
 
@@ -33,9 +34,29 @@ def test_the_finite_sum_is_the_sum_over_all_bits(length):
     np.testing.assert_allclose(study.exact(length), slopes, rtol=1e-6)
 
 
+def test_losses_of_all_choppers_are_those_of_the_optimizer():
+    """By key: the optimizer's loss is one of those of as many flips."""
+    flips = np.array(list(itertools.product((0.0, 1.0), repeat=study.STEPS)))
+    losses, p = jax.vmap(study.chopped_loss)(flips), 0.3
+    keys = jax.random.split(jax.random.key(0), 30)
+    found, log_probs = jax.jit(jax.vmap(lambda key: study.chopped_run(key, p, "scalar")))(keys)
+    numbers = np.round((log_probs - study.STEPS * np.log(1 - p)) / np.log(p / (1 - p)))
+    for loss, number in zip(found, numbers, strict=True):
+        assert np.min(np.abs(losses[flips.sum(1) == number] - loss)) < 1e-5
+    assert len(np.unique(numbers)) > 3
+
+
 def test_estimators_are_what_the_page_says(tmp_path, monkeypatch):
-    flags = ["--lengths", "2", "--samples", "20000", "--out", str(tmp_path)]
+    flags = ["--lengths", "2", "--flip-probs", "0.3", "--samples", "20000"]
+    flags += ["--out", str(tmp_path)]
     study.main(flags)
+    with (tmp_path / "choppers.csv").open() as file:
+        rows = {row["estimator"]: row for row in csv.DictReader(file)}
+    bias = {name: abs(float(row["bias"])) for name, row in rows.items()}
+    error = {n: float(row["std_error"]) / float(row["exact"]) for n, row in rows.items()}
+    assert bias["score"] < 4.5 * error["score"]
+    assert error["score"] < 0.05
+    assert 4.5 * error["relaxed"] < bias["relaxed"] < 0.5  # biased, as declared
     with (tmp_path / "estimators.csv").open() as file:
         rows = {row["estimator"]: row for row in csv.DictReader(file)}
     bias = {name: float(row["bias"]) for name, row in rows.items()}
@@ -49,7 +70,9 @@ def test_estimators_are_what_the_page_says(tmp_path, monkeypatch):
     study.main([*flags, "--resume"])
 
 
-@pytest.mark.parametrize("flags", [["--lengths", "0"], ["--samples", "3"]])
+@pytest.mark.parametrize(
+    "flags", [["--lengths", "0"], ["--samples", "3"], ["--flip-probs", "0.1", "1"]]
+)
 def test_wrong_values_are_refused(tmp_path, flags):
-    with pytest.raises(SystemExit, match="must be at least"):
+    with pytest.raises(SystemExit, match="must be"):
         study.main(["--out", str(tmp_path), *flags])
