@@ -11,12 +11,14 @@ last epoch. Its derivatives with respect to logarithms of rates and to parameter
   evolution      evolution strategies on trainings with sampled pulses: all parameters at once
   pulses_central differences of trainings with sampled pulses, parameter by parameter: the truth
 
-The size of a pulse has no effect in the mean field, by construction. Standard errors are over
+In a row of its own the chopper's probability is that of a relaxed chopper, pathwise: the mean field
+only. The size of a pulse has no effect in the mean field, by construction. Standard errors are over
 seeds. The difference steps are STEP for the mean field and SIGMA for pulses.
 """
 
 import dataclasses
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from experiments.training import TrainConfig
 STEP, SIGMA = 0.02, 0.2
 OF_CELLS = ("center_mean", "center_std", "dw_min_std")
 WAYS = ("mean_field", "mean_central", "evolution", "pulses_central")
+RELAXED = "relaxed chop_prob"  # of its own parts, "relaxed_<way>"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +117,30 @@ def central(config: Config, method: str, count: int, step: float) -> study.Recor
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
+def relaxed(config: Config) -> tuple[Callable[[], study.Records], Callable[[], study.Records]]:
+    """Makers of the derivative in a relaxed chopper's probability, and of its differences."""
+    at = unrolled.start()
+
+    def loss(key, log_p):
+        numbers = at | {"chop_prob": log_p}
+        how = {"method": "mean", "train": config.train, "chopper": "relaxed_scalar"}
+        return unrolled.run(key, numbers, **how)[0]
+
+    def over_seeds(one):
+        each = jax.jit(jax.vmap(one))
+        parts = [each(keys) for keys in unrolled.batches(config.seeds)]
+        return {RELAXED: np.concatenate(parts)}
+
+    p = at["chop_prob"]
+    slope = jax.grad(loss, argnums=1)
+    return (
+        lambda: over_seeds(lambda key: slope(key, p)),
+        lambda: over_seeds(
+            lambda key: (loss(key, p + STEP) - loss(jax.random.clone(key), p - STEP)) / (2 * STEP)
+        ),
+    )
+
+
 def evolution(config: Config) -> study.Records:
     """One evolution-strategies estimate of all derivatives at once."""
     estimate = spt.estimators.evolution_strategies_grad(
@@ -130,12 +157,13 @@ def evolution(config: Config) -> study.Records:
 def rows(finished: dict[str, study.Records]) -> list[dict[str, Any]]:
     """One row per parameter, two columns per way; empty where a way isn't finished."""
     table = []
-    for name in parameters():
+    for name in (*parameters(), RELAXED):
         row: dict[str, Any] = {"parameter": label(name)}
         for way in WAYS:
             mean, error = None, None
-            if way in finished:
-                values = finished[way][name]
+            part = f"relaxed_{way}" if name == RELAXED else way
+            if part in finished:
+                values = finished[part][name]
                 if way == "evolution":
                     mean, error = map(float, values)
                 else:
@@ -148,7 +176,7 @@ def rows(finished: dict[str, study.Records]) -> list[dict[str, Any]]:
 
 def label(name: str) -> str:
     """What the derivative is with respect to."""
-    logarithm = name in unrolled.RATES or name == "cells.dw_min"
+    logarithm = name in (*unrolled.RATES, "cells.dw_min", RELAXED)
     return f"log {name}" if logarithm else name
 
 
@@ -161,8 +189,10 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
     for number, (way, color) in enumerate(zip(WAYS, tables.COLOURS, strict=False)):
         if table[0][way] is None:
             continue
-        values, errors = ([row[f"{way}{end}"] for row in table] for end in ("", "_error"))
-        ax.errorbar(at + 0.18 * (number - 1.5), values, 2 * np.array(errors), fmt="osD^"[number],
+        values, errors = (
+            np.array([row[f"{way}{end}"] for row in table], float) for end in ("", "_error")
+        )
+        ax.errorbar(at + 0.18 * (number - 1.5), values, 2 * errors, fmt="osD^"[number],
                     color=color, capsize=3, label=way.replace("_", " "))  # fmt: skip
     ax.axhline(0, color="grey", lw=0.8)
     ax.set_xticks(at, [row["parameter"] for row in table], rotation=25, ha="right")
@@ -193,12 +223,15 @@ def run(config: Config) -> list[dict[str, Any]]:
     """Takes all derivatives; each way is kept as it finishes."""
     if min(config.seeds, config.pulse_seeds, config.epochs) < 2:
         raise SystemExit("--seeds, --pulse-seeds and --epochs must be at least 2 each.")
-    makers = (
-        lambda: mean_field(config),
-        lambda: central(config, "mean", config.seeds, STEP),
-        lambda: evolution(config),
-        lambda: central(config, "aggregate", config.pulse_seeds, SIGMA),
-    )
+    pathwise, differences = relaxed(config)
+    makers = {
+        "mean_field": lambda: mean_field(config),
+        "mean_central": lambda: central(config, "mean", config.seeds, STEP),
+        "relaxed_mean_field": pathwise,
+        "relaxed_mean_central": differences,
+        "evolution": lambda: evolution(config),
+        "pulses_central": lambda: central(config, "aggregate", config.pulse_seeds, SIGMA),
+    }
     settings = {"train": config.train, "rates": unrolled.RATES, "cells": unrolled.CELLS}
     settings |= {"steps": [STEP, SIGMA]}
 
@@ -209,7 +242,7 @@ def run(config: Config) -> list[dict[str, Any]]:
     return rows(
         study.collect(
             config.out,
-            dict(zip(WAYS, makers, strict=True)),
+            makers,
             spt.results.manifest({"config": dataclasses.asdict(config), **settings}, seed=0),
             publish,
             resume=config.resume,
@@ -227,10 +260,15 @@ def main(arguments: list[str] | None = None) -> None:
         config = dataclasses.replace(config, seeds=2, pulse_seeds=2, epochs=2)
     distributed.start(config.distributed)
     table = run(config)
-    print(tables.text([
-        {k: v if isinstance(v, str) else f"{v:.3f}" for k, v in row.items()} for row in table
-    ]))  # fmt: skip
+    print(tables.text([{name: shown(value) for name, value in row.items()} for row in table]))
     print(f"Results: {config.out}/sensitivity.csv, .nc, .png", file=sys.stderr)
+
+
+def shown(value: Any) -> str:
+    """A name as it is, a number with three digits, nothing where there is none."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else f"{value:.3f}"
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ A net of 64-16-10 is trained by E-RIDER on whole matrices, on cells of a linear 
 symmetric points are off by 0.4 +- 0.4. What comes out is the mean training loss of the last steps,
 as a function of the logarithms of rates and of parameters of the cells. With pulses of method
 "mean" this is smooth in all of them but the chopper's probability, whose flips stay random; they
-come out as a log-probability (`spt.estimators.score_function_grad`).
+come out as a log-probability (`spt.estimators.score_function_grad`). With a relaxed chopper it is
+smooth in the probability too.
 """
 
 import dataclasses
@@ -62,7 +63,14 @@ def train_config(epochs: int, *, smoke: bool = False) -> TrainConfig:
     return small_net(config) if smoke else config
 
 
-def run(key: Any, numbers: dict[str, Any], *, method: str, train: TrainConfig = TRAIN) -> Any:
+def run(
+    key: Any,
+    numbers: dict[str, Any],
+    *,
+    method: str,
+    train: TrainConfig = TRAIN,
+    chopper: str = "scalar",
+) -> Any:
     """Trains one net; differentiable with method "mean".
 
     Args:
@@ -71,9 +79,11 @@ def run(key: Any, numbers: dict[str, Any], *, method: str, train: TrainConfig = 
         as "cells.center_mean".
       method: of pulses, as in `spt.analog_update`.
       train: net, passes over the training set, batch.
+      chopper: "scalar", or "relaxed_scalar", whose probability has a pathwise derivative.
 
     Returns:
-      (mean training loss of the last `TAIL` steps, log-probability of the chopper's flips).
+      (mean training loss of the last `TAIL` steps, log-probability of the chopper's flips, which
+      with a relaxed one means nothing).
     """
     dataset = _digits()
     per_epoch = steps_per_epoch(train, dataset)
@@ -86,7 +96,7 @@ def run(key: Any, numbers: dict[str, Any], *, method: str, train: TrainConfig = 
         spec = cells(of_cells)
         return spt.erider(
             residual_spec=spec, weight_spec=spec, key=key, method=method, count="none",
-            wbar_ref="tracked_sp", w_ref="tracked_sp", **rates,
+            chopper=chopper, wbar_ref="tracked_sp", w_ref="tracked_sp", **rates,
         )  # fmt: skip
 
     first, step, _ = member(make, train, dataset, key)

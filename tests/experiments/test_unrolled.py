@@ -51,7 +51,7 @@ def test_the_log_probability_is_that_of_the_flips_of_a_schedule():
 BEST = {"learning_rate": 1.0, "transfer_rate": 0.1, "gamma": 0.1, "eta": 0.1, "chop_prob": 0.1}
 
 
-def bowl(key, numbers, *, method, train):
+def bowl(key, numbers, *, method, train, chopper="scalar"):
     """Instead of a training: a bowl around `BEST`, and noise; the chopper shows in its flips only.
 
     E[flips] = p, so d/d(log p) of the loss, 2 flips, is 2 p; with p at knots, a flip at each.
@@ -63,7 +63,7 @@ def bowl(key, numbers, *, method, train):
     loss += 0.1 * jax.random.normal(noise)
     p = jnp.exp(numbers["chop_prob"])
     flips = jax.random.bernoulli(coin, p).astype(float)
-    if method == "aggregate":
+    if method == "aggregate" or chopper == "relaxed_scalar":
         return loss + 2 * jnp.mean(p), jnp.zeros(())
     log_probs = spt.estimators.bernoulli_log_prob(flips, 1, p)
     return loss + 2 * jnp.mean(flips), jnp.sum(log_probs)
@@ -88,6 +88,10 @@ def test_sensitivity_by_four_ways_where_it_is_known(tmp_path, monkeypatch):
         expected["log learning_rate"], rel=1e-3
     )
     assert float(table["log cells.dw_min"]["mean_field"]) == 0
+    relaxed = table["log relaxed chop_prob"]
+    for way in ("mean_field", "mean_central"):
+        assert float(relaxed[way]) == pytest.approx(expected["log chop_prob"], rel=1e-3)
+    assert relaxed["evolution"] == relaxed["pulses_central"] == ""
     assert dict(spt.results.load(tmp_path / "sensitivity.nc").sizes)["way"] == 4
     assert (tmp_path / "sensitivity.png").stat().st_size > 10_000
     monkeypatch.setattr(unrolled, "run", None)  # calling it would raise
