@@ -82,7 +82,10 @@ def collect(
         show()
     except KeyboardInterrupt:
         print(f"\nInterrupted. {_kept(folder, finished)}")
-        show()
+        try:
+            show()
+        except OSError as error:
+            print(f"Tables and figures are as they were: {error}.")
         raise SystemExit(130) from None
     except OSError as error:
         raise SystemExit(f"Stopped: {error}. {_kept(folder, finished)}") from error

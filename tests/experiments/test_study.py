@@ -95,6 +95,22 @@ def test_a_full_disk_stops_with_a_word_about_what_is_kept(tmp_path, monkeypatch)
     assert again.done == ["b"]
 
 
+def test_ctrl_c_with_a_full_disk_says_that_tables_are_old(tmp_path, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    def publish(records):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    parts = {"a": lambda: {"x": np.zeros(1)}, "b": interrupted}
+    with pytest.raises(SystemExit) as stopped:
+        study.collect(tmp_path, parts, manifest(), publish)
+    assert stopped.value.code == 130
+    said = capsys.readouterr().out
+    assert "kept" in said
+    assert "as they were: [Errno 28] No space" in said
+
+
 def test_what_a_part_keeps_while_it_runs_is_for_resume_only(tmp_path):
     """Gone before a new start, found when resumed, gone when the part has finished."""
     found = []
