@@ -269,6 +269,8 @@ def draw(table: list[dict[str, Any]], choppers: list[dict[str, Any]], path: Path
                          capsize=3, label=name)  # fmt: skip
     exact = sorted({(row["p"], row["exact"]) for row in choppers})
     axes[2].semilogx(*np.reshape(exact, (-1, 2)).T, "k--", lw=1, label="exact")
+    axes[2].set_xticks([p for p, _ in exact], [f"{p:g}" for p, _ in exact])
+    axes[2].minorticks_off()
     axes[0].set_xscale("log")
     axes[0].set_ylim(-0.1, 0.2)  # without a baseline nothing is known at this scale
     axes[0].set_ylabel("|mean − exact| / |exact| (2 standard errors)")

@@ -119,8 +119,8 @@ def central(config: Config, method: str, count: int, step: float) -> study.Recor
 def relaxed(config: Config) -> study.Records:
     """The pathwise derivative in the probability of a relaxed chopper.
 
-    No differences beside it: STEP moves the last flips by several steps of training, and the loss is
-    smooth over less than one. `tests/transforms/test_flip_clock.py` has them, with a step of 1e-6.
+    No differences beside it: STEP moves the last flips by several steps of training, and the loss
+    is smooth over less than one. `tests/transforms/test_flip_clock.py` has them, by steps of 1e-6.
     """
     at = unrolled.start()
 
