@@ -95,7 +95,9 @@ def of_cells(folder: str) -> str:
         [
             table(head, lines),
             f"Test accuracy in %: {run(folder)} here; {run(base)} in the table above; 40 epochs, 1 "
-            "read per step in the paper. The rates are those of the table above.",
+            "read per step in the paper. The rates are those of the table above. With 10,000 test "
+            "images an accuracy of 94 % has a standard error of 0.24 points, a difference 0.34; "
+            f"seeds: {configured(folder)['seeds']}.",
             "\n".join(f"* {fact}" for fact in facts),
         ]
     )
