@@ -189,6 +189,7 @@ def resnet_18() -> str:
         lines.append(tuple(line))
     head = ("mean", "std", *(f"{robustness.TITLES[m]}: loss here / authors', accuracy"
                              for m in methods))  # fmt: skip
+    seeds = f"{flags['seeds']} seed{'s' if flags['seeds'] > 1 else ''}"
     pixels = f" at {flags['side']} x {flags['side']} pixels" if flags["side"] else ""
     pairs = [p for p in results_robustness.PAIRS if set(p) <= set(methods)]
     facts = [lower(by, cells, *pair) for pair in pairs]
@@ -196,8 +197,8 @@ def resnet_18() -> str:
         [
             table(head, lines),
             f"Training loss (nat) and test accuracy after {flags['epochs']} epochs of "
-            f"{flags['dataset']}{pixels}, ResNet-18 of width {flags['width']}, {flags['seeds']} "
-            "seed per point: a trial of the whole experiment at a size that a CPU does in minutes. "
+            f"{flags['dataset']}{pixels}, ResNet-18 of width {flags['width']}, {seeds} "
+            "per point: a trial of the whole experiment at a size that a CPU does in minutes. "
             "The authors' losses are of CIFAR-100, width 64, "
             "80 epochs and weights from ImageNet: only orders can be compared, and with so few "
             "seeds and steps they are no evidence for or against the figure.",

@@ -59,8 +59,8 @@ def agad(
         transfer_lr, times the learning rate if scale_transfer_lr).
       eta: rate of the filter in [0, 1] (beta in Rasch et al.); number, schedule or None.
       chop_prob: flip probability p in [0, 1], per read of a column (per step for whole matrices).
-      chopper: "periodic", "random", or for whole matrices also "scalar"; "relaxed_..."
-        for derivatives in p. See `sptrack.transforms.chop`.
+      chopper: "periodic", "random", or for whole matrices also "scalar"; see
+        `sptrack.transforms.chop`. Its buffer lets no derivative in p through, relaxed or not.
       transfer: a `ColumnTransfer` for the schedule of real arrays; None reads whole matrices.
       buffer: a `DigitalBuffer`; None has its defaults.
       key: a JAX random key.

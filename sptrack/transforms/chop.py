@@ -12,7 +12,8 @@ the two apart. Three kinds:
 "relaxed_scalar", "relaxed_random" and "relaxed_periodic" flip at real times instead of between two
 steps, so that a loss has a derivative in p: `sptrack/transforms/flip_clock.py`. Gaps between flips
 are drawn with the p of their beginning, the first one by `init`, which must be inside of what is
-differentiated.
+differentiated. Where W is written through a `DigitalBuffer`, whose pulses are whole numbers, its
+part of the derivative is zero like that of any rate.
 
 For a weight of shape (..., inputs, outputs) column signs have shape (..., inputs, 1).
 """
