@@ -253,8 +253,6 @@ def draw(table: list[dict[str, Any]], choppers: list[dict[str, Any]], path: Path
     figure, axes = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
     for name, color, marker in zip(ESTIMATORS, tables.COLOURS, "osD^v", strict=False):
         at = [row for row in table if row["estimator"] == name]
-        if not at:
-            continue
         x = [row["BL"] for row in at]
         axes[0].errorbar(x, [r["bias"] for r in at], [2 * r["bias_error"] for r in at],
                          marker=marker, color=color, capsize=3, label=name)  # fmt: skip
@@ -276,10 +274,9 @@ def draw(table: list[dict[str, Any]], choppers: list[dict[str, Any]], path: Path
     axes[0].set_ylabel("|mean − exact| / |exact| (2 standard errors)")
     axes[1].set_ylabel("standard deviation of one sample / |exact|")
     axes[2].set_ylabel("derivative of E-RIDER's loss in p (2 standard errors)")
-    axes[2].set_xlabel("flip probability p")
-    for ax in axes:
-        if ax is not axes[2]:
-            ax.set_xlabel("slots of the train, BL")
+    slots = "slots of the train, BL"
+    for ax, label in zip(axes, (slots, slots, "flip probability p"), strict=True):
+        ax.set_xlabel(label)
         ax.grid(alpha=0.3)
         ax.legend(edgecolor="none", fontsize=8)
     figure.savefig(path, dpi=130)
@@ -321,9 +318,7 @@ def main(arguments: list[str] | None = None) -> None:
     if config.smoke:
         config = dataclasses.replace(config, lengths=(2,), flip_probs=(0.3,), samples=100)
     for table in run(config):
-        print(tables.text([
-            {k: f"{v:.3g}" if isinstance(v, float) else v for k, v in row.items()} for row in table
-        ]))  # fmt: skip
+        print(tables.text([{k: tables.cell(v, ".3g") for k, v in row.items()} for row in table]))
         print()
     print(f"Results: {config.out}/estimators.csv, choppers.csv, .png", file=sys.stderr)
 

@@ -305,11 +305,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def shown(row: dict[str, Any]) -> dict[str, str]:
     """A row with as many digits as mean something."""
-
-    def text(value):
-        return f"{value:.3g}" if isinstance(value, float) else "" if value is None else str(value)
-
-    return {name: text(value) for name, value in row.items()}
+    return {name: tables.cell(value, ".3g") for name, value in row.items()}
 
 
 if __name__ == "__main__":

@@ -251,15 +251,8 @@ def main(arguments: list[str] | None = None) -> None:
         config = dataclasses.replace(config, seeds=2, pulse_seeds=2, epochs=2)
     distributed.start(config.distributed)
     table = run(config)
-    print(tables.text([{name: shown(value) for name, value in row.items()} for row in table]))
+    print(tables.text([{k: tables.cell(v, ".3f") for k, v in row.items()} for row in table]))
     print(f"Results: {config.out}/sensitivity.csv, .nc, .png", file=sys.stderr)
-
-
-def shown(value: Any) -> str:
-    """A name as it is, a number with three digits, nothing where there is none."""
-    if isinstance(value, str):
-        return value
-    return "" if value is None else f"{value:.3f}"
 
 
 if __name__ == "__main__":

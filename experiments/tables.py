@@ -11,7 +11,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 def text(rows: Sequence[dict[str, Any]]) -> str:
     """Columns of words to the left, columns of numbers to the right; floats as they are given."""
-    columns = [[name, *(_cell(row[name]) for row in rows)] for name in rows[0]]
+    columns = [[name, *(cell(row[name]) for row in rows)] for name in rows[0]]
     aligned = []
     for column in columns:
         width = max(map(len, column))
@@ -26,7 +26,14 @@ def write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
-        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+        writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
+
+
+def cell(value: Any, form: str = ".6g") -> str:
+    """A float in this format, None as nothing, anything else as it is."""
+    if value is None:
+        return ""
+    return format(value, form) if isinstance(value, float) else str(value)
 
 
 def with_spread(row: dict[str, Any], name: str, form: str) -> str:
@@ -42,9 +49,3 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

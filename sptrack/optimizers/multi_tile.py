@@ -222,14 +222,13 @@ def _started(
     """The state at params: W^(0) there, and the residual arrays at their references."""
     zeros = jax.tree.map(jnp.zeros_like, params)
     how = {"method": settings.method, "count": settings.count}
-    begins = []
+    begins, choppers = [], []
     for n in range(len(intervals)):
         own = _own_key(root, n, len(intervals))
         array = init_array(purpose_key(own, "residual"), specs[1], zeros, **how)
         begins.append(start(purpose_key(own, "calibration"), array))
+        choppers.append(init_choppers(own, zeros, hyper, settings))
     references = tuple(begin.reference for begin in begins)
-    owns = (_own_key(root, n, len(intervals)) for n in range(len(intervals)))
-    choppers = [init_choppers(own, zeros, hyper, settings) for own in owns]
     signs, _, clocks = (_tuple(trees) for trees in zip(*choppers, strict=True))
     return MultiTileState(
         count=jnp.zeros([], jnp.int32),

@@ -145,9 +145,9 @@ def init_choppers(
     rows = settings.transfer is not None and settings.transfer.rows
     signs = clocks = None
     if hyper.p is not None:
-        whole = settings.transfer is None
-        how = {"rows": rows, "staggered": whole}
-        signs, clocks = init_chopper(key, zeros, hyper.p, settings.chopper, **how)
+        signs, clocks = init_chopper(
+            key, zeros, hyper.p, settings.chopper, rows=rows, staggered=settings.transfer is None
+        )
     outer = None if hyper.p_out is None else init_sign(zeros, "random", rows=not rows)
     return signs, outer, clocks
 

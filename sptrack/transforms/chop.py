@@ -145,11 +145,12 @@ def init_chopper(
       rows: whether there is a sign per row instead of one per column.
       staggered: whether periodic flips of columns follow each other by one step.
     """
-    signs = init_sign(params, kind_of(chopper), rows=rows)
-    if chopper in _KINDS:
+    kind = kind_of(chopper)
+    signs = init_sign(params, kind, rows=rows)
+    if kind == chopper:
         return signs, None
     probability = value_at(chop_prob, jnp.zeros([], jnp.int32))
-    clocks = init_clocks(key, signs, probability, kind_of(chopper), staggered=staggered)
+    clocks = init_clocks(key, signs, probability, kind, staggered=staggered)
     return mean_signs(signs, clocks), clocks
 
 

@@ -71,8 +71,13 @@ def test_estimators_are_what_the_page_says(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "flags", [["--lengths", "0"], ["--samples", "3"], ["--flip-probs", "0.1", "1"]]
+    ("flags", "message"),
+    [
+        (["--lengths", "0"], "must be at least"),
+        (["--samples", "3"], "must be at least"),
+        (["--flip-probs", "0.1", "1"], r"--flip-probs must be inside \(0, 1\), got \(0\.1, 1\.0\)"),
+    ],
 )
-def test_wrong_values_are_refused(tmp_path, flags):
-    with pytest.raises(SystemExit, match="must be"):
+def test_wrong_values_are_refused(tmp_path, flags, message):
+    with pytest.raises(SystemExit, match=message):
         study.main(["--out", str(tmp_path), *flags])
