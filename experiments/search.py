@@ -28,7 +28,7 @@ import jax
 import numpy as np
 
 import sptrack as spt
-from experiments import data, study, tables, tuned
+from experiments import data, distributed, study, tables, tuned
 from experiments.training import member_keys, train_population
 
 RANGES = {
@@ -60,6 +60,7 @@ class Config:
       out: folder for the results.
       overwrite: replace results of another configuration in that folder.
       resume: go on where an earlier run stopped, also within a stage, after its last epoch.
+      distributed: share the candidates out among the processes of a Slurm (or other) job.
       smoke: two candidates of one method on digits, to see that everything works.
     """
 
@@ -80,6 +81,7 @@ class Config:
     out: Path = Path("runs/search")
     overwrite: bool = False
     resume: bool = False
+    distributed: bool = False
     smoke: bool = False
 
 
@@ -187,19 +189,26 @@ def run(config: Config) -> dict[str, study.Records]:
         "train": tuned.train_config(config.net, config.dataset, config.epochs, smoke=config.smoke)
     }
     settings |= {"ranges": RANGES, "offsets": OFFSETS}
-    return study.collect(
-        config.out,
-        {
+    manifest = spt.results.manifest({"config": dataclasses.asdict(config), **settings}, seed=0)
+    parts = {
+        stage: {
             f"{method}_{stage}_{first}": part(method, stage, first)
             for method in config.methods
-            for stage in STAGES
             for first in range(0, sizes[stage], chunk)
-        },
-        spt.results.manifest({"config": dataclasses.asdict(config), **settings}, seed=0),
-        lambda records: write(config, records),
-        resume=config.resume,
-        overwrite=config.overwrite,
-    )
+        }
+        for stage in STAGES
+    }
+
+    def collect(parts, overwrite=False):
+        return study.collect(
+            config.out, parts, manifest, lambda records: write(config, records),
+            resume=config.resume, overwrite=overwrite,
+        )  # fmt: skip
+
+    # Local candidates surround the best of all random ones, which other processes may have tried.
+    tried = collect(parts["random"], config.overwrite)
+    known = {name: (lambda records=records: records) for name, records in tried.items()}
+    return collect(known | parts["local"])
 
 
 def rows(finished: dict[str, study.Records]) -> list[dict[str, Any]]:
@@ -293,9 +302,10 @@ def main(arguments: list[str] | None = None) -> None:
 
     config = tyro.cli(Config, args=arguments, prog="python -m experiments.search")
     if config.smoke:
-        few: dict[str, Any] = {"methods": ("ttv2",), "random": 2, "local": 1}
+        few: dict[str, Any] = {"methods": ("ttv2",), "random": 2, "local": 2}
         few |= {"dataset": "digits", "examples": 100, "validation": 100}
         config = dataclasses.replace(config, **few)
+    distributed.start(config.distributed)
     table = rows(run(config))
     print(tables.text([shown(row) for row in table]))
     print("\nBest of each method:")

@@ -19,11 +19,11 @@ def test_a_smoke_run_writes_everything_and_a_resumed_one_computes_nothing(tmp_pa
     search.main(["--smoke", "--out", str(tmp_path)])
     rows = read_rows(tmp_path / "search.csv")
     assert [(r["stage"], r["candidate"]) for r in rows] == [
-        ("random", "0"), ("random", "1"), ("local", "0"),
+        ("random", "0"), ("random", "1"), ("local", "0"), ("local", "1"),
     ]  # fmt: skip
     (best,) = read_rows(tmp_path / "tuned.csv")
     assert float(best["score"]) == max(float(r["score"]) for r in rows)
-    assert best["dataset"] == "digits" and best["candidates"] == "3"
+    assert best["dataset"] == "digits" and best["candidates"] == "4"
     assert (tmp_path / "search.png").stat().st_size > 10_000
     assert (tmp_path / "search.nc").exists() and (tmp_path / "manifest.json").exists()
     monkeypatch.setattr(search, "train_population", None)  # calling it would raise
