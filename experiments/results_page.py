@@ -6,9 +6,9 @@ Everything on the page is computed from the CSV files under experiments/results 
 what agrees and what does not included. A test compares.
 """
 
-import functools
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -230,11 +230,14 @@ SECTIONS: tuple[tuple[str, str, Callable[[], str]], ...] = (  # title, folder, t
     ("Pulses to a training loss (Fig. 4 left)", "pulse_budget", budget),
     ("ResNet-18 against offsets (Fig. 4 middle and right), a small trial", "resnet_small",
      resnet_18),
-    ("Accuracy against offsets, fully connected net (Table 2)", "robustness_fcn",
-     results_robustness.table_2),
-    ("Table 2 with one read per step", "robustness_one_read",
-     functools.partial(results_robustness.of_cells, "robustness_one_read")),
-    ("Rates for Table 2", "search_fcn", results_robustness.searched),
+    ("Accuracy against offsets, fully connected net (Table 2): the corners", "robustness_one_read",
+     partial(results_robustness.accuracy, "robustness_one_read")),
+    ("Table 2: all cells, a short run", "robustness_fcn",
+     partial(results_robustness.accuracy, "robustness_fcn")),
+    ("Rates for Table 2", "search_fcn", partial(results_robustness.searched, "search_fcn")),
+    ("Accuracy against offsets, LeNet-5 (Table 1): the corners", "robustness_lenet",
+     partial(results_robustness.accuracy, "robustness_lenet")),
+    ("Rates for Table 1", "search_lenet", partial(results_robustness.searched, "search_lenet")),
     ("Calibration with fewer pulses", "fast_calibration", results_calibration.text),
     ("Symmetric points that drift", "sp_drift", results_drift.text),
 )  # fmt: skip
