@@ -65,7 +65,7 @@ def run(config: Config) -> Any:
         config = dataclasses.replace(config, seeds=1, epochs=1, algorithms=few)
     check(config)
     setting = setting_of(config.dataset, config.epochs)
-    dataset = data.load(config.dataset)
+    dataset = data.load_or_exit(config.dataset)
     if config.smoke:
         setting, dataset = small(setting, dataset)
     preset = getattr(spt.presets, config.device)

@@ -182,7 +182,7 @@ def run(config: Config) -> tuple[Any, study.Records]:
         raise SystemExit("--seeds and --epochs must be at least 1, --steps at least 128.")
     if min(config.chop_probs) < 0 or max(config.chop_probs) > 1:
         raise SystemExit(f"--chop-probs must be in [0, 1], got {config.chop_probs}.")
-    setting, dataset = setting_of(config.dataset, config.epochs), data.load(config.dataset)
+    setting, dataset = setting_of(config.dataset, config.epochs), data.load_or_exit(config.dataset)
     if config.smoke:
         setting, dataset = small(setting, dataset)
     parts = {"spectrum": lambda: follow_array(config.steps)}

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.idx import REMEDY
+
 ARCHIVE = "cifar-100-binary.tar.gz"
 MD5 = "03b5dce01913d631647c71ecec9e9cb8"
 FILES = {"train.bin": 50_000, "test.bin": 10_000}  # records
 SIDE, COARSE, FINE = 32, 20, 100
 RECORD = 2 + 3 * SIDE**2
-
-_REMEDY = "Replace the file by a fresh copy, or delete it so that another source is used."
 
 
 def has_any(folder: Path) -> bool:
@@ -56,7 +56,7 @@ def read_archive(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     if found != MD5:
         raise ValueError(
             f"{path} is not the published archive: its MD5 is {found}, expected {MD5} "
-            f"({len(content)} bytes). {_REMEDY} Of an archive packed again, put "
+            f"({len(content)} bytes). {REMEDY} Of an archive packed again, put "
             f"{' and '.join(FILES)} beside it."
         )
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
@@ -86,7 +86,7 @@ def read_records(content: bytes, where: Path) -> tuple[np.ndarray, np.ndarray]:
     if not content or len(content) % RECORD:
         raise ValueError(
             f"{where} is cut off or of another format: expected records of {RECORD} bytes, found "
-            f"{len(content)} bytes, {len(content) / RECORD:.2f} records. {_REMEDY}"
+            f"{len(content)} bytes, {len(content) / RECORD:.2f} records. {REMEDY}"
         )
     records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
     for column, name, count in ((0, "coarse", COARSE), (1, "fine", FINE)):
@@ -94,7 +94,7 @@ def read_records(content: bytes, where: Path) -> tuple[np.ndarray, np.ndarray]:
         if wrong.size:
             raise ValueError(
                 f"{where} holds the {name} label {records[wrong[0], column]} in record {wrong[0]}: "
-                f"expected 0 to {count - 1}. {_REMEDY}"
+                f"expected 0 to {count - 1}. {REMEDY}"
             )
     images = records[:, 2:].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
     return images, records[:, 1]
@@ -106,6 +106,6 @@ def _of_set(content: bytes, where: Path) -> tuple[np.ndarray, np.ndarray]:
     if len(labels) != FILES[where.name]:
         raise ValueError(
             f"{where} has the wrong length: expected {FILES[where.name]} records, found "
-            f"{len(labels)}. {_REMEDY}"
+            f"{len(labels)}. {REMEDY}"
         )
     return images, labels

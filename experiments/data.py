@@ -9,9 +9,7 @@ CIFAR-100 the published archive or the two files from it (`experiments.cifar`) a
 3. the cache of earlier downloads, filled by a download whose hash is checked: SHA-256, of CIFAR-100
    the MD5 that its publisher states, which is checked of any archive.
 
-The first folder that holds one of the files must hold all of them; nothing is mixed. The IDX
-format: two zero bytes, a byte for the type, a byte for the number of dimensions, each dimension as
-a big-endian unsigned 32-bit integer, then the values in C order, big-endian.
+The first folder that holds one of the files must hold all of them; nothing is mixed.
 
 MNIST: LeCun, Cortes and Burges, CC BY-SA 3.0. Fashion-MNIST: Xiao, Rasul and Vollgraf,
 arXiv:1708.07747, MIT. CIFAR-100: Krizhevsky, Learning multiple layers of features from tiny images,
@@ -20,19 +18,17 @@ arXiv:1708.07747, MIT. CIFAR-100: Krizhevsky, Learning multiple layers of featur
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
-import struct
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from experiments import cifar
+from experiments.idx import REMEDY, read_idx
 
-__all__ = ["NAMES", "Dataset", "load", "part", "read_idx", "shrunk"]
+__all__ = ["NAMES", "Dataset", "load", "load_or_exit", "part", "read_idx", "shrunk"]
 
 NAMES = ("digits", "mnist", "fashion_mnist", "cifar100")
 
@@ -81,9 +77,6 @@ _HASHES = {
     "cifar100": {cifar.ARCHIVE: f"md5:{cifar.MD5}"},
 }
 _SYSTEM_FOLDERS = {"fashion_mnist": (Path("/usr/share/datasets/fashion-mnist"),)}
-
-_IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_REMEDY = "Replace the file by a fresh copy, or delete it so that another source is used."
 
 _DIGITS_SEED = 0
 _DIGITS_TEST_FRACTION = 0.2
@@ -144,61 +137,20 @@ def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     return _load_cifar100(folder) if name == "cifar100" else _assemble(name, _files_in(folder))
 
 
-def read_idx(path: str | os.PathLike) -> np.ndarray:
-    """Read one IDX file, raw or gzipped, and check that it is whole.
-
-    Args:
-        path: the file; gzip is recognised by its content, not by its name.
-
-    Returns:
-        The array with the shape that the file states, in native byte order.
+def load_or_exit(name: str) -> Dataset:
+    """`load` for a command: what can't be loaded ends it with the reason, and no traceback.
 
     Raises:
-        ValueError: wrong magic number, unknown type, or a length that does not fit the dimensions.
-        FileNotFoundError: there is no such file.
+        SystemExit: for every error of `load`.
 
     Example:
-        >>> import pathlib, tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = pathlib.Path(folder) / "labels"
-        ...     _ = path.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 2, 1]))
-        ...     read_idx(path)
-        array([7, 2, 1], dtype=uint8)
+        >>> len(load_or_exit("digits").test_labels)
+        359
     """
-    path = Path(path)
-    data = _unzipped(path)
-    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _IDX_TYPES or data[3] == 0:
-        raise ValueError(
-            f"{path} is no IDX file: expected the bytes 00 00, a type (08 to 0e) and a number of "
-            f"dimensions, found {data[:4].hex(' ') or 'nothing'}. {_REMEDY}"
-        )
-    dtype, ndim = np.dtype(_IDX_TYPES[data[2]]), data[3]
-    start = 4 + 4 * ndim
-    if len(data) < start:
-        raise ValueError(
-            f"{path} is cut off: its header takes {start} bytes, found {len(data)}. {_REMEDY}"
-        )
-    shape = struct.unpack(f">{ndim}I", data[4:start])
-    expected = start + math.prod(shape) * dtype.itemsize
-    if len(data) != expected:
-        raise ValueError(
-            f"{path} has the wrong length: its dimensions {shape} take {expected} bytes, "
-            f"found {len(data)}. {_REMEDY}"
-        )
-    return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
-
-
-def _unzipped(path: Path) -> bytes:
-    """The content of a file, decompressed if it is gzip."""
-    data = path.read_bytes()
-    if data[:2] != b"\x1f\x8b":
-        return data
     try:
-        return gzip.decompress(data)
-    except (EOFError, OSError, zlib.error) as error:
-        raise ValueError(
-            f"{path} is damaged: expected a whole gzip file, decompression says {error}. {_REMEDY}"
-        ) from error
+        return load(name)
+    except (ValueError, OSError, ImportError) as error:
+        raise SystemExit(str(error)) from error
 
 
 def _places(name: str, data_dir: str | os.PathLike | None) -> list[Path]:
@@ -280,23 +232,23 @@ def _assemble(name: str, paths: dict[str, Path]) -> Dataset:
         if images.dtype != np.uint8 or images.ndim != 3 or images.size == 0:
             raise ValueError(
                 f"{paths[f'{split}_images']} holds no images: expected uint8 of shape "
-                f"(N, height, width), found {images.dtype} of shape {images.shape}. {_REMEDY}"
+                f"(N, height, width), found {images.dtype} of shape {images.shape}. {REMEDY}"
             )
         if labels.dtype != np.uint8 or labels.shape != images.shape[:1]:
             raise ValueError(
                 f"{where} do not belong together: expected {len(images)} uint8 labels for "
-                f"{len(images)} images, found {labels.dtype} of shape {labels.shape}. {_REMEDY}"
+                f"{len(images)} images, found {labels.dtype} of shape {labels.shape}. {REMEDY}"
             )
         if labels.max() > 9:
             raise ValueError(
                 f"{paths[f'{split}_labels']} holds the label {labels.max()}: expected 0 to 9. "
-                f"{_REMEDY}"
+                f"{REMEDY}"
             )
     if arrays["train_images"].shape[1:] != arrays["test_images"].shape[1:]:
         raise ValueError(
             f"{paths['train_images']} and {paths['test_images']} do not belong together: their "
             f"images are {arrays['train_images'].shape[1:]} and {arrays['test_images'].shape[1:]} "
-            f"pixels. {_REMEDY}"
+            f"pixels. {REMEDY}"
         )
     scaled = {field: _scaled(a) if a.ndim == 3 else _labels(a) for field, a in arrays.items()}
     return Dataset(**scaled, name=name)

@@ -90,7 +90,7 @@ def run(config: Config) -> Any:
     """
     check(config)
     setting = setting_of(config.dataset, 1 if config.smoke else config.epochs)
-    dataset = data.load(config.dataset)
+    dataset = data.load_or_exit(config.dataset)
     if config.smoke:
         setting, dataset = small(setting, dataset)
     cells = getattr(spt.presets, config.device)(

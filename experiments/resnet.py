@@ -119,7 +119,7 @@ def points(config: Config) -> list[tuple[float, float]]:
 
 def images(config: Config) -> data.Dataset:
     """The images that are asked for."""
-    whole = data.load(config.dataset)
+    whole = data.load_or_exit(config.dataset)
     try:
         some = data.part(whole, config.fraction)
         return some if config.side is None else data.shrunk(some, config.side, channels(config))

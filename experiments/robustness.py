@@ -108,7 +108,7 @@ def run(config: Config) -> Any:
     config = dataclasses.replace(config, chunk=chunk)
     train = tuned.train_config(config.net, config.dataset, config.epochs, smoke=config.smoke)
     rates = {method: tuned.rates_of(config.net, method) for method in config.methods}
-    dataset = data.load(config.dataset)
+    dataset = data.load_or_exit(config.dataset)
     whole = members(config)
     chunks = range(0, len(whole), chunk)
 

@@ -168,7 +168,7 @@ def run(config: Config) -> dict[str, study.Records]:
         )
     chunk = config.chunk or (2 if jax.default_backend() == "cpu" else 8)
     config = dataclasses.replace(config, chunk=chunk)
-    dataset = split(data.load(config.dataset), config.examples, config.validation)
+    dataset = split(data.load_or_exit(config.dataset), config.examples, config.validation)
     sizes = {"random": config.random, "local": config.local}
 
     def part(method, stage, first):

@@ -14,7 +14,7 @@ import threading
 import numpy as np
 import pytest
 
-from experiments import cifar, data
+from experiments import cifar, data, robustness
 
 try:
     import pooch
@@ -274,6 +274,16 @@ def test_without_network_the_message_says_what_to_put_where(name):
     for words in (f"{IMAGES}[.gz]", f"DIR/{name}", "SPTRACK_DATA_DIR", "published at", "digits"):
         assert words in str(caught.value)
     assert ("dataset-fashion-mnist" in str(caught.value)) == (name == "fashion_mnist")
+
+
+def test_a_command_ends_with_the_reason_alone(tmp_path, monkeypatch):
+    write_set(tmp_path / "mnist")
+    (tmp_path / "mnist" / LABELS).write_bytes(b"not idx")
+    monkeypatch.setenv("SPTRACK_DATA_DIR", str(tmp_path))
+    with pytest.raises(SystemExit, match="is no IDX file") as caught:
+        robustness.main(["--out", str(tmp_path / "out")])
+    assert isinstance(caught.value.code, str)  # printed without a traceback, exit status 1
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("module", "name"), [("pooch", "mnist"), ("sklearn.datasets", "digits")])
