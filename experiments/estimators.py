@@ -206,26 +206,28 @@ def of_choppers(config: Config, p: float) -> study.Records:
     return records
 
 
-def chopper_rows(finished: dict[str, study.Records]) -> list[dict[str, Any]]:
-    """One row per flip probability and estimator."""
+def chopper_rows(finished: dict[str, study.Records], config: Config) -> list[dict[str, Any]]:
+    """One row per flip probability and estimator, of those that are finished."""
     table = []
-    for part, records in finished.items():
-        if not part.startswith("chopper_"):
+    for p in config.flip_probs:
+        records = finished.get(f"chopper_{p:g}")
+        if records is None:
             continue
         exact = float(records["exact"])
         for name in ("straight through", *CHOPPERS):
             mean, error, spread = map(float, records[name])
-            row = {"p": float(part.removeprefix("chopper_")), "estimator": name, "exact": exact}
+            row = {"p": p, "estimator": name, "exact": exact}
             row |= {"mean": mean, "std_error": error, "bias": (mean - exact) / abs(exact)}
             table.append(row | {"std_of_one": spread / abs(exact)})
     return table
 
 
 def rows(finished: dict[str, study.Records], config: Config) -> list[dict[str, Any]]:
-    """One row per length and estimator, relative to the length of the exact gradient."""
+    """One row per finished length and estimator, relative to the norm of the exact gradient."""
     table = []
-    for part, records in finished.items():
-        if not part.startswith("length_"):
+    for length in config.lengths:
+        records = finished.get(f"length_{length}")
+        if records is None:
             continue
         scale = np.linalg.norm(records["exact"])
         for name in ESTIMATORS:
@@ -235,7 +237,7 @@ def rows(finished: dict[str, study.Records], config: Config) -> list[dict[str, A
             )
             spread = np.linalg.norm(error) * math.sqrt(trainings) / scale
             row = {
-                "BL": int(part.removeprefix("length_")),
+                "BL": length,
                 "estimator": name,
                 "bias": float(np.linalg.norm(mean - records["exact"]) / scale),
                 "bias_error": float(np.linalg.norm(error) / scale),
@@ -291,7 +293,7 @@ def run(config: Config) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         raise SystemExit(f"--flip-probs must be inside (0, 1), got {config.flip_probs}.")
 
     def publish(finished):
-        table, choppers = rows(finished, config), chopper_rows(finished)
+        table, choppers = rows(finished, config), chopper_rows(finished, config)
         for name, found in {"estimators": table, "choppers": choppers}.items():
             if found:
                 tables.write_csv(found, config.out / f"{name}.csv")
@@ -307,7 +309,7 @@ def run(config: Config) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         resume=config.resume,
         overwrite=config.overwrite,
     )
-    return rows(finished, config), chopper_rows(finished)
+    return rows(finished, config), chopper_rows(finished, config)
 
 
 def main(arguments: list[str] | None = None) -> None:

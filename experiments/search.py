@@ -32,7 +32,7 @@ from experiments import data, distributed, study, tables, tuned
 from experiments.training import member_keys, train_population
 
 RANGES = {
-    "learning_rate": (2.0, 128.0),
+    "learning_rate": (1.0, 32.0),
     "transfer_rate": (0.003, 1.0),
     "chop_prob": (0.05, 0.5),
     "gamma": (0.01, 0.5),
