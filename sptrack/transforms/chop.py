@@ -119,8 +119,8 @@ def chop(
             flips = draw_flips(step_key, state.sign, state.count, probability, chopper)
             clocks, sign = None, jax.tree.map(flip, state.sign, flips)
         else:
-            clocks = tick_all(step_key, state.sign, state.clocks, probability, kind_of(chopper))
-            sign = mean_signs(state.sign, clocks)
+            clocks = tick_all(step_key, state.clocks, probability, kind_of(chopper))
+            sign = mean_signs(clocks)
         return signal, ChopState(state.count + 1, state.key, sign, inner_state, clocks)
 
     return optax.GradientTransformationExtraArgs(init, update)
@@ -151,7 +151,7 @@ def init_chopper(
         return signs, None
     probability = value_at(chop_prob, jnp.zeros([], jnp.int32))
     clocks = init_clocks(key, signs, probability, kind, staggered=staggered)
-    return mean_signs(signs, clocks), clocks
+    return mean_signs(clocks), clocks
 
 
 def init_sign(params: PyTree, chopper: str, *, rows: bool = False) -> PyTree:

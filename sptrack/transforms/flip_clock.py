@@ -69,16 +69,17 @@ def init_clocks(
     return jax.tree.structure(signs).unflatten(clocks)
 
 
-def mean_signs(signs: PyTree, clocks: PyTree) -> PyTree:
-    """c of the step that begins, for every weight; a tree like `signs`."""
-    return jax.tree.map(lambda _, clock: clock.mean_sign(), signs, clocks)
+def mean_signs(clocks: PyTree) -> PyTree:
+    """c of the step that begins, for every weight."""
+    return jax.tree.map(FlipClock.mean_sign, clocks, is_leaf=_is_clock)
 
 
-def tick_all(key: Key, signs: PyTree, clocks: PyTree, probability: Array, kind: str) -> PyTree:
-    """The clocks of all weights at the end of a step; `signs` gives the structure."""
-    treedef = jax.tree.structure(signs)
-    pairs = zip(_keys(key, signs, kind), treedef.flatten_up_to(clocks), strict=True)
-    return treedef.unflatten([tick(own, clock, probability, kind)[0] for own, clock in pairs])
+def tick_all(key: Key, clocks: PyTree, probability: Array, kind: str) -> PyTree:
+    """The clocks of all weights at the end of a step."""
+    leaves, treedef = jax.tree.flatten(clocks, is_leaf=_is_clock)
+    keys = _keys(key, treedef.unflatten([clock.sign for clock in leaves]), kind)
+    ticked = [tick(*pair, probability, kind)[0] for pair in zip(keys, leaves, strict=True)]
+    return treedef.unflatten(ticked)
 
 
 def tick(key: Key, clock: FlipClock, probability: Array, kind: str) -> tuple[FlipClock, Array]:
@@ -88,6 +89,10 @@ def tick(key: Key, clock: FlipClock, probability: Array, kind: str) -> tuple[Fli
     sign = jnp.where(flips, -clock.sign, clock.sign)
     after = FlipClock(sign, jnp.where(flips, left + gap, left))
     return after, jnp.where(flips, clock.until, 0) + jnp.maximum(1 - after.until, 0)
+
+
+def _is_clock(node: PyTree) -> bool:
+    return isinstance(node, FlipClock)
 
 
 def _keys(key: Key, signs: PyTree, kind: str) -> list[Key]:
