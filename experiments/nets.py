@@ -33,7 +33,11 @@ class NetConfig:
     weight_range: float = 0.3
     convolutions: tuple[int, ...] = ()
     read_path: str = "none"
-    test_batch: ClassVar[int | None] = None  # images tested at once; None: all
+
+    @property
+    def test_batch(self) -> int | None:
+        """Images tested at once, None for all; an image takes a quarter of a MB in LeNet-5."""
+        return 500 if self.convolutions else None
 
 
 @dataclasses.dataclass(frozen=True)

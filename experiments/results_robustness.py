@@ -4,7 +4,7 @@ from typing import Any
 
 from experiments import robustness
 from experiments.parameters import table
-from experiments.results_files import configured, number, read_rows, settings, shown
+from experiments.results_files import Rows, configured, number, read_rows, settings, shown
 
 PAIRS = ("erider", "agad"), ("agad", "ttv2")  # whose order the paper tells
 RATES = {"learning_rate": "learning rate", "transfer_rate": "transfer rate", "chop_prob": "p",
@@ -24,6 +24,8 @@ def accuracy(folder: str) -> str:
     facts = [order(by, cells, *pair) for pair in pairs]
     if "erider" in methods:
         facts.append(within(by, cells, POINTS[flags["net"]]))
+    if "weight_rms" in rows[0]:
+        facts.append(sizes(rows, methods))
     reads, seeds = settings(folder)["reads_per_transfer"], flags["seeds"]
     return "\n\n".join(
         [
@@ -80,6 +82,16 @@ def within(by: dict[tuple, dict[str, str]], cells: Any, points: float) -> str:
         f"E-RIDER is within {points:g} points of the paper or better in {good} of {len(gaps)} "
         f"cells; differences from {min(gaps):+.2f} to {max(gaps):+.2f}."
     )
+
+
+def sizes(rows: Rows, methods: list[str]) -> str:
+    """How large W is in the end."""
+
+    def of(method):
+        found = [float(row["weight_rms"]) for row in rows if row["method"] == method]
+        return f"{robustness.TITLES[method]} {min(found):.2f} to {max(found):.2f}"
+
+    return f"RMS of W in the end, weight units: {', '.join(map(of, methods))}."
 
 
 def searched(folder: str) -> str:

@@ -42,7 +42,10 @@ NAMES = {"ttv2": "TTv2", "agad": "AGAD", "erider": "E-RIDER"}  # methods there
 BENCHMARK = Path(__file__).parent / "results" / "benchmark_cpu" / "steps.csv"
 PEER = {"ttv2": "aihwkit, TT-v2", "agad": "aihwkit, AGAD", "erider": "aihwkit, chopped"}  # there
 TITLES = NAMES | {"rider": "RIDER", "two_stage": "two-stage"}
-RECORDS = ("test_accuracy", "train_loss", "sp_rms_error", "pulses_training", "pulses_transfer")
+RECORDS = (
+    "test_accuracy", "train_loss", "sp_rms_error", "weight_rms", "pulses_training",
+    "pulses_transfer",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -314,6 +317,7 @@ def shown(row: dict[str, Any]) -> dict[str, str]:
         "paper %": text("paper_percent", ".2f"),
         "difference": text("difference", "+.2f"),
         "SP RMS error": text("sp_rms_error", ".3f"),
+        "W RMS": text("weight_rms", ".3f"),
         "training": text("pulses_training", ".1f"),
         "transfer": text("pulses_transfer", ".3f"),
     }

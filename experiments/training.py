@@ -22,10 +22,14 @@ UNITS = {  # of what is recorded: unit and long name
     "test_accuracy": ("1", "test accuracy"),
     "train_loss": ("nat", "training loss"),
     "sp_rms_error": ("weight", "RMS error of the symmetric point"),
+    "weight_rms": ("weight", "RMS of the weights on the main array"),
     "pulses_calibration": ("pulse/cell", "calibration pulses"),
     "pulses_training": ("pulse/cell", "training pulses"),
     "pulses_transfer": ("pulse/cell", "transfer pulses"),
 }
+
+
+OF_NETS = ("test_accuracy", "train_loss")  # the others are of arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +99,8 @@ def train_population(
     Returns:
       Arrays of shape (members, epochs): test_accuracy, train_loss (mean over the epoch),
       sp_rms_error (of the tracked or given symmetric point over cells that were pulsed; NaN without
-      a residual array), and pulses per cell pulses_calibration, pulses_training, pulses_transfer.
+      a residual array), weight_rms (of W; NaN in digital SGD), and pulses per cell
+      pulses_calibration, pulses_training, pulses_transfer.
     """
     numbers = {name: jnp.asarray(values, float) for name, values in (numbers or {}).items()}
     start, step, record = member(make_analog, config, dataset, keys[0])
@@ -232,10 +237,10 @@ def _array_record(opt_state: Any) -> dict[str, Any]:
     try:
         counts = spt.pulse_counts(opt_state)
     except ValueError:  # digital SGD
-        names = ("sp_rms_error", "pulses_calibration", "pulses_training", "pulses_transfer")
-        return dict.fromkeys(names, nan)
+        return dict.fromkeys([name for name in UNITS if name not in OF_NETS], nan)
     record = {f"pulses_{name}": _mean_over_cells(tree) for name, tree in counts.items()}
     arrays = spt.read_arrays(opt_state)
+    record["weight_rms"] = jnp.sqrt(jnp.mean(_all_cells(arrays["weight"]) ** 2))
     if "held_sp" not in arrays:
         return record | {"sp_rms_error": nan}
     tracked = arrays.get("tracked_sp", arrays["held_sp"])

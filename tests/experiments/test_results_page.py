@@ -42,6 +42,14 @@ def test_orders_and_differences_are_counted_cell_by_cell():
     )
 
 
+def test_sizes_of_weights_are_told_from_least_to_largest():
+    rows = [{"method": m, "weight_rms": x} for m, x in (("erider", "0.3"), ("ttv2", "0.91"),
+                                                       ("ttv2", "0.65"))]  # fmt: skip
+    assert results_robustness.sizes(rows, ["erider", "ttv2"]) == (
+        "RMS of W in the end, weight units: E-RIDER 0.30 to 0.30, TTv2 0.65 to 0.91."
+    )
+
+
 def test_the_page_tells_where_training_after_zero_shifting_differs_from_the_authors_script():
     rows = results_files.read_rows("zero_shift_training", "zero_shift_training")
     level = float(rows[-1]["train_loss"])

@@ -72,7 +72,7 @@ def test_digital_training_learns_and_has_no_pulses(blobs, key):
     records = train_population(FACTORIES["digital"], CONFIG, blobs, key[None])
     assert records["test_accuracy"][0, -1] > 0.9
     assert records["train_loss"][0, -1] < records["train_loss"][0, 0]
-    assert np.isnan(records["pulses_training"]).all()
+    assert np.isnan(records["pulses_training"]).all() and np.isnan(records["weight_rms"]).all()
 
 
 def test_pulses_and_tracking_error_are_recorded(blobs, key):
@@ -83,6 +83,8 @@ def test_pulses_and_tracking_error_are_recorded(blobs, key):
     # Symmetric points are off by 0.4 +- 0.4, so a reference at zero has an RMS error near 0.57
     # and any error recorded must be a positive number of that order.
     assert ((records["sp_rms_error"] > 0.01) & (records["sp_rms_error"] < 2)).all()
+    # Initial weights are up to 0.3 at most in every output, which scales them: 0.17 if uniform.
+    assert ((records["weight_rms"] > 0.05) & (records["weight_rms"] < 1)).all()
 
 
 def test_a_rate_falls_after_every_share():
