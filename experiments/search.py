@@ -277,6 +277,7 @@ def write(config: Config, finished: dict[str, study.Records]) -> None:
 def draw(table: list[dict[str, Any]], path: Path) -> None:
     """Score against each parameter, a colour per method."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained", sharey=True)
     methods = list(dict.fromkeys(row["method"] for row in table))
@@ -288,6 +289,9 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
                 if at:
                     ax.semilogx(*zip(*at, strict=True), marker, color=color,
                                 label=f"{method}, {stage}")  # fmt: skip
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.minorticks_off()
         ax.set_xlabel(name.replace("_", " "))
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("validation accuracy (%), mean over cells")
