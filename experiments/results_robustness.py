@@ -9,6 +9,7 @@ from experiments.results_files import Rows, configured, number, read_rows, setti
 PAIRS = ("erider", "agad"), ("agad", "ttv2")  # whose order the paper tells
 RATES = {"learning_rate": "learning rate", "transfer_rate": "transfer rate", "chop_prob": "p",
          "gamma": "γ"}  # fmt: skip
+SPANS = {"pulses_transfer": "Pulses on a cell of W", "weight_rms": "RMS of W, weight units"}
 POINTS = {"fcn": 1.5, "lenet": 2.0}  # how far E-RIDER may be from the paper to agree with it
 
 
@@ -24,8 +25,7 @@ def accuracy(folder: str) -> str:
     facts = [order(by, cells, *pair) for pair in pairs]
     if "erider" in methods:
         facts.append(within(by, cells, POINTS[flags["net"]]))
-    if "weight_rms" in rows[0]:
-        facts.append(sizes(rows, methods))
+    facts += [span(rows, methods, name) for name in SPANS if name in rows[0]]
     reads, seeds = settings(folder)["reads_per_transfer"], flags["seeds"]
     return "\n\n".join(
         [
@@ -84,14 +84,14 @@ def within(by: dict[tuple, dict[str, str]], cells: Any, points: float) -> str:
     )
 
 
-def sizes(rows: Rows, methods: list[str]) -> str:
-    """How large W is in the end."""
+def span(rows: Rows, methods: list[str], column: str) -> str:
+    """From where to where a number goes over the cells of the table."""
 
     def of(method):
-        found = [float(row["weight_rms"]) for row in rows if row["method"] == method]
-        return f"{robustness.TITLES[method]} {min(found):.2f} to {max(found):.2f}"
+        found = [float(row[column]) for row in rows if row["method"] == method]
+        return f"{robustness.TITLES[method]} {min(found):.2g} to {max(found):.2g}"
 
-    return f"RMS of W in the end, weight units: {', '.join(map(of, methods))}."
+    return f"{SPANS[column]}: {', '.join(map(of, methods))}."
 
 
 def searched(folder: str) -> str:

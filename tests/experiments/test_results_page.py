@@ -42,11 +42,11 @@ def test_orders_and_differences_are_counted_cell_by_cell():
     )
 
 
-def test_sizes_of_weights_are_told_from_least_to_largest():
-    rows = [{"method": m, "weight_rms": x} for m, x in (("erider", "0.3"), ("ttv2", "0.91"),
-                                                       ("ttv2", "0.65"))]  # fmt: skip
-    assert results_robustness.sizes(rows, ["erider", "ttv2"]) == (
-        "RMS of W in the end, weight units: E-RIDER 0.30 to 0.30, TTv2 0.65 to 0.91."
+def test_a_span_goes_from_the_least_to_the_largest():
+    pulses = (("erider", "0.3"), ("ttv2", "0.91"), ("ttv2", "1e-05"))
+    rows = [{"method": method, "pulses_transfer": n} for method, n in pulses]
+    assert results_robustness.span(rows, ["erider", "ttv2"], "pulses_transfer") == (
+        "Pulses on a cell of W: E-RIDER 0.3 to 0.3, TTv2 1e-05 to 0.91."
     )
 
 
