@@ -27,6 +27,11 @@ def shown(value: float | None, form: str, spread: float | None = None) -> str:
     return format(value, form) + ("" if spread is None else f" ± {spread:{form}}")
 
 
+def plural(count: int, noun: str) -> str:
+    """1 seed, 2 seeds."""
+    return f"{count} {noun}{'s' if count > 1 else ''}"
+
+
 def provenance(folder: str) -> str:
     """The command of a result and the versions it ran with."""
     manifest = json.loads((RESULTS / folder / "manifest.json").read_text())

@@ -22,7 +22,15 @@ from experiments import (
     zero_shift_training,
 )
 from experiments.parameters import table
-from experiments.results_files import RESULTS, configured, number, provenance, read_rows, shown
+from experiments.results_files import (
+    RESULTS,
+    configured,
+    number,
+    plural,
+    provenance,
+    read_rows,
+    shown,
+)
 
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 INTRO = """# Results
@@ -35,22 +43,28 @@ an experiment again and compares the results bit for bit.
 
 def accuracy_of_zero_shifting() -> str:
     """Fig. 1a."""
-    rows = read_rows("zero_shift_accuracy", "zero_shift_accuracy")
-    pairs, lines = [], []
-    for row in rows:
-        found, known = number(row["mean_offset"]), number(row["mean_offset_reference"])
-        if found is None or known is None:
-            continue
-        released = number(row["mean_offset_released"])
-        pairs.append((found, known))
-        lines.append((row["pulses"], shown(found, ".5f"), shown(known, ".5f"),
-                      shown(released, ".5f"), shown(number(row["rms_error"]), ".5f")))  # fmt: skip
+    names = ("mean_offset", "mean_offset_reference", "mean_offset_released", "rms_error")
+    lines = [
+        (row["pulses"], *(shown(number(row[name]), ".5f") for name in names))
+        for row in read_rows("zero_shift_accuracy", "zero_shift_accuracy")
+        if row["mean_offset_reference"]
+    ]
     head = ("pulses N", "mean offset", "recursion of the rule", "authors' script", "RMS of a cell")
+    return (
+        f"{table(head, lines)}\n\nEstimate minus truth, weight units; the paper plots the opposite "
+        f"sign. {deviation()}"
+    )
+
+
+def deviation() -> str:
+    """How far zero-shifting is from the recursion of its rule."""
+    rows = read_rows("zero_shift_accuracy", "zero_shift_accuracy")
+    known = [row for row in rows if row["mean_offset_reference"]]
+    pairs = [(float(r["mean_offset"]), float(r["mean_offset_reference"])) for r in known]
     worst = max(abs(a / b - 1) for a, b in pairs if abs(b) > 0.01)
     small = max(abs(a - b) for a, b in pairs)
     return (
-        f"{table(head, lines)}\n\nEstimate minus truth, weight units; the paper plots the opposite "
-        f"sign. Where the offset exceeds 0.01 the largest deviation from the recursion is "
+        "Where the offset exceeds 0.01 the largest deviation from the recursion is "
         f"{100 * worst:.2f} %, everywhere it is at most {small:.1e}."
     )
 
@@ -59,9 +73,15 @@ def cost_of_zero_shifting() -> str:
     """Fig. 1b."""
     rows = read_rows("zero_shift_cost", "zero_shift_cost")
     lines = [(r["dw_min"], r["pulses_on_grid"], r["reference"], r["pulses"]) for r in rows]
-    equal = sum(r["pulses_on_grid"] == r["reference"] for r in rows)
     head = ("Δw_min", "smallest N on the paper's grid", "recursion", "N to 1 % exactly")
-    return f"{table(head, lines)}\n\nEqual on the grid in {equal} of {len(rows)} cases."
+    return f"{table(head, lines)}\n\n{on_grid()}"
+
+
+def on_grid() -> str:
+    """In how many cases the number of pulses is the published one."""
+    rows = read_rows("zero_shift_cost", "zero_shift_cost")
+    equal = sum(row["pulses_on_grid"] == row["reference"] for row in rows)
+    return f"Equal on the grid in {equal} of {len(rows)} cases."
 
 
 def budget() -> str:
@@ -82,12 +102,6 @@ def budget() -> str:
     ]
     head = ("method", "states", "N", "reached", "epochs", "pulse slots", "pulses per cell",
             "paper's slots (LeNet-5)")  # fmt: skip
-    numeric = [{"method": r["method"], "states": r["states"], "slots": number(r["slots"])}
-               for r in rows]  # fmt: skip
-    paper = [
-        {"method": method, "states": states, "slots": slots}
-        for (method, states, _), slots in pulse_budget.published().items()
-    ]
     return "\n\n".join(
         [
             table(head, lines),
@@ -95,10 +109,24 @@ def budget() -> str:
             f"{configured('pulse_budget')['target']:g}. In TT-v2 the model sees W alone, in "
             "E-RIDER the residual too, and with the best rates of the same grid TT-v2 needs more "
             "epochs whatever N is: here calibration adds its N pulses and changes nothing else.",
-            f"* Here: {pulse_budget.verdict(numeric)}\n"
-            f"* By the paper's own numbers: {pulse_budget.verdict(paper)}",
+            "\n".join(f"* {verdict}" for verdict in verdicts()),
         ]
     )
+
+
+def verdicts() -> list[str]:
+    """Whether E-RIDER needs fewer pulses everywhere, here and in the paper."""
+    rows = read_rows("pulse_budget", "pulse_budget")
+    numeric = [{"method": r["method"], "states": r["states"], "slots": number(r["slots"])}
+               for r in rows]  # fmt: skip
+    paper = [
+        {"method": method, "states": states, "slots": slots}
+        for (method, states, _), slots in pulse_budget.published().items()
+    ]
+    return [
+        f"Here: {pulse_budget.verdict(numeric)}",
+        f"By the paper's own numbers: {pulse_budget.verdict(paper)}",
+    ]
 
 
 def training_after_zero_shifting() -> str:
@@ -152,20 +180,26 @@ def chopping() -> str:
         )
         for row in read_rows("chopper", "chopper")
     ]
-    rows = read_rows("chopper", "chopper")
-    worst = {}
-    for reading, name in (("held", "Q̃"), ("tracked", "Q")):
-        of_reading = [row for row in rows if row["reading"] == reading]
-        worst[name] = min(of_reading, key=lambda row: float(row["accuracy_percent"]))["chop_prob"]
-    least = " and ".join(f"with {name} p = {p}" for name, p in worst.items())
     head = ("reference", "p", "η", "accuracy %", "RMS error of the reference")
     power = read_rows("chopper", "chopper_spectrum")
     ratios = sorted(float(row["power_Q"]) / float(row["predicted_Q"]) for row in power)
     return (
-        f"{table(head, lines)}\n\nThe paper prints no numbers; in its figure p = 0 is clearly the "
-        f"worst. Here the worst is {least}. Spectrum of Q over |H|² times that of P (Lemma 3.10): "
-        f"median {ratios[len(ratios) // 2]:.4f}, 5 % to 95 % of the frequencies from "
+        f"{table(head, lines)}\n\n{worst_flips()} Spectrum of Q over |H|² times that of P "
+        f"(Lemma 3.10): median {ratios[len(ratios) // 2]:.4f}, 5 % to 95 % of the frequencies from "
         f"{ratios[len(ratios) // 20]:.4f} to {ratios[-len(ratios) // 20]:.4f}."
+    )
+
+
+def worst_flips() -> str:
+    """The flip probability of least accuracy, with each reference."""
+    rows, worst = read_rows("chopper", "chopper"), {}
+    for reading, name in (("held", "Q̃"), ("tracked", "Q")):
+        of_reading = [row for row in rows if row["reading"] == reading]
+        worst[name] = min(of_reading, key=lambda row: float(row["accuracy_percent"]))["chop_prob"]
+    least = " and ".join(f"with {name} p = {p}" for name, p in worst.items())
+    return (
+        "The paper prints no numbers; in its figure p = 0 is clearly the worst. Here the worst is "
+        f"{least}."
     )
 
 
@@ -189,7 +223,7 @@ def resnet_18() -> str:
         lines.append(tuple(line))
     head = ("mean", "std", *(f"{robustness.TITLES[m]}: loss here / authors', accuracy"
                              for m in methods))  # fmt: skip
-    seeds = f"{flags['seeds']} seed{'s' if flags['seeds'] > 1 else ''}"
+    seeds = plural(flags["seeds"], "seed")
     pixels = f" at {flags['side']} x {flags['side']} pixels" if flags["side"] else ""
     pairs = [p for p in results_robustness.PAIRS if set(p) <= set(methods)]
     facts = [lower(by, cells, *pair) for pair in pairs]
@@ -243,14 +277,48 @@ SECTIONS: tuple[tuple[str, str, Callable[[], str]], ...] = (  # title, folder, t
 )  # fmt: skip
 
 
+CLAIMS: tuple[tuple[str, str, Callable[[], list[str]]], ...] = (  # of the paper, folder, facts
+    ("Fig. 1a, the offset that N pulses leave", "zero_shift_accuracy", lambda: [deviation()]),
+    ("Fig. 1b, pulses to 1 %", "zero_shift_cost", lambda: [on_grid()]),
+    ("Fig. 2, TT-v1 after N pulses", "zero_shift_training", lambda: [tolerated()]),
+    ("Fig. 4 left, pulses to a training loss", "pulse_budget", verdicts),
+    ("Fig. 5, accuracy against p", "chopper", lambda: [worst_flips()]),
+    ("Table 2, corners", "robustness_one_read",
+     partial(results_robustness.facts, "robustness_one_read")),
+    ("Table 1, corners", "robustness_lenet",
+     partial(results_robustness.facts, "robustness_lenet")),
+)  # fmt: skip
+
+
+def in_short() -> str:
+    """What came of the paper's claims, one after the other."""
+    return "\n".join(
+        f"* **{claim}{made_of(folder)}.** {' '.join(facts())}"
+        for claim, folder, facts in CLAIMS
+        if is_committed(folder)
+    )
+
+
+def made_of(folder: str) -> str:
+    """Data set, epochs and seeds of a result, in brackets; nothing where there are none."""
+    flags = configured(folder)
+    counts = [plural(flags[name], name[:-1]) for name in ("epochs", "seeds") if flags.get(name)]
+    return f" ({', '.join([flags['dataset'], *counts])})" if "dataset" in flags else ""
+
+
+def is_committed(folder: str) -> bool:
+    """Whether there is this result."""
+    return (RESULTS / folder / "manifest.json").exists()
+
+
 def committed() -> list[tuple[str, str, Callable[[], str]]]:
     """The sections whose results there are."""
-    return [section for section in SECTIONS if (RESULTS / section[1] / "manifest.json").exists()]
+    return [section for section in SECTIONS if is_committed(section[1])]
 
 
 def page() -> str:
     """The whole page."""
-    parts = [INTRO]
+    parts = [INTRO, "## In short\n", in_short() + "\n"]
     for title, folder, text in committed():
         parts += [f"## {title}\n", provenance(folder) + "\n", text() + "\n"]
         figure = next((RESULTS / folder).glob("*.png"), None)

@@ -4,7 +4,9 @@ from typing import Any
 
 from experiments import robustness
 from experiments.parameters import table
-from experiments.results_files import Rows, configured, number, read_rows, settings, shown
+from experiments.results_files import configured, number, plural, read_rows, settings, shown
+
+Cell = tuple[str, str]  # reference mean and std, as they are written in the files
 
 PAIRS = ("erider", "agad"), ("agad", "ttv2")  # whose order the paper tells
 RATES = {"learning_rate": "learning rate", "transfer_rate": "transfer rate", "chop_prob": "p",
@@ -15,18 +17,12 @@ POINTS = {"fcn": 1.5, "lenet": 2.0}  # how far E-RIDER may be from the paper to 
 
 def accuracy(folder: str) -> str:
     """A committed run of `experiments.robustness` beside the paper, cell by cell."""
-    rows, flags = read_rows(folder, "robustness"), configured(folder)
-    methods = list(dict.fromkeys(row["method"] for row in rows))
-    cells = dict.fromkeys((row["reference_mean"], row["reference_std"]) for row in rows)
-    by = {(r["method"], r["reference_mean"], r["reference_std"]): r for r in rows}
+    methods, cells, by = cell_by_cell(folder)
+    flags = configured(folder)
     head = ("mean", "std", *(f"{robustness.TITLES[m]}: here / paper" for m in methods))
     lines = [(*cell, *(beside_paper(by[method, *cell]) for method in methods)) for cell in cells]
-    pairs = [p for p in PAIRS if set(p) <= set(methods)]
-    facts = [order(by, cells, *pair) for pair in pairs]
-    if "erider" in methods:
-        facts.append(within(by, cells, POINTS[flags["net"]]))
-    facts += [span(rows, methods, name) for name in SPANS if name in rows[0]]
     reads, seeds = settings(folder)["reads_per_transfer"], flags["seeds"]
+    spans = [span(by, methods, name) for name in SPANS if name in next(iter(by.values()))]
     return "\n\n".join(
         [
             table(head, lines),
@@ -34,9 +30,26 @@ def accuracy(folder: str) -> str:
             f"paper's 40 epochs, {seeds} of its 3 seeds; {plural(reads, 'column')} of P read per "
             f"step (paper: 1). Rates: {rates(settings(folder)['rates'])}. With 10,000 test images "
             "an accuracy of 94 % has a standard error of 0.24 points, a difference 0.34.",
-            "\n".join(f"* {fact}" for fact in facts),
+            "\n".join(f"* {fact}" for fact in facts(folder) + spans),
         ]
     )
+
+
+def cell_by_cell(folder: str) -> tuple[list[str], list[Cell], dict[tuple, dict[str, str]]]:
+    """Methods and cells (mean, std) of a run, and the row of (method, mean, std)."""
+    rows = read_rows(folder, "robustness")
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    cells = list(dict.fromkeys((row["reference_mean"], row["reference_std"]) for row in rows))
+    return methods, cells, {(r["method"], r["reference_mean"], r["reference_std"]): r for r in rows}
+
+
+def facts(folder: str) -> list[str]:
+    """What a run says about the paper's claims."""
+    methods, cells, by = cell_by_cell(folder)
+    found = [order(by, cells, *pair) for pair in PAIRS if set(pair) <= set(methods)]
+    if "erider" in methods:
+        found.append(within(by, cells, POINTS[configured(folder)["net"]]))
+    return found
 
 
 def beside_paper(row: dict[str, str]) -> str:
@@ -52,11 +65,6 @@ def rates(of_methods: dict[str, dict[str, float]]) -> str:
         + ", ".join(f"{RATES[name]} {given[name]:.3g}" for name in RATES if name in given)
         for method, given in of_methods.items()
     )
-
-
-def plural(count: int, noun: str) -> str:
-    """1 seed, 2 seeds."""
-    return f"{count} {noun}{'s' if count > 1 else ''}"
 
 
 def order(by: dict[tuple, dict[str, str]], cells: Any, first: str, second: str) -> str:
@@ -84,11 +92,11 @@ def within(by: dict[tuple, dict[str, str]], cells: Any, points: float) -> str:
     )
 
 
-def span(rows: Rows, methods: list[str], column: str) -> str:
+def span(by: dict[tuple, dict[str, str]], methods: list[str], column: str) -> str:
     """From where to where a number goes over the cells of the table."""
 
     def of(method):
-        found = [float(row[column]) for row in rows if row["method"] == method]
+        found = [float(row[column]) for place, row in by.items() if place[0] == method]
         return f"{robustness.TITLES[method]} {min(found):.2g} to {max(found):.2g}"
 
     return f"{SPANS[column]}: {', '.join(map(of, methods))}."

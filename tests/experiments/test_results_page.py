@@ -3,12 +3,22 @@
 import pytest
 
 from experiments import results_files, results_page, results_robustness
-from experiments.results_page import RESULTS, committed
+from experiments.results_page import RESULTS, committed, is_committed
 
 
 def test_the_page_is_what_the_results_say():
     text = results_page.PAGE.read_text(encoding="utf-8")
     assert text == results_page.page(), "run: python -m experiments.results_page"
+
+
+def test_the_page_begins_with_every_claim():
+    text = results_page.page()
+    short = text[text.index("## In short") : text.index("\n## ", text.index("## In short") + 1)]
+    said = [line for line in short.splitlines() if line.startswith("* ")]
+    claims = [claim for claim, folder, _ in results_page.CLAIMS if is_committed(folder)]
+    assert len(said) == len(claims) > 5
+    assert all(line.startswith(f"* **{c}") for line, c in zip(said, claims, strict=True))
+    assert "**Table 2, corners (mnist, 20 epochs, 1 seed).** E-RIDER is ahead of AGAD in" in short
 
 
 @pytest.mark.parametrize("folder", [folder for _, folder, _ in committed()])
@@ -43,9 +53,13 @@ def test_orders_and_differences_are_counted_cell_by_cell():
 
 
 def test_a_span_goes_from_the_least_to_the_largest():
-    pulses = (("erider", "0.3"), ("ttv2", "0.91"), ("ttv2", "1e-05"))
-    rows = [{"method": method, "pulses_transfer": n} for method, n in pulses]
-    assert results_robustness.span(rows, ["erider", "ttv2"], "pulses_transfer") == (
+    pulses = {
+        ("erider", "0", "1"): "0.3",
+        ("ttv2", "0", "1"): "0.91",
+        ("ttv2", "0.4", "1"): "1e-05",
+    }
+    by = {place: {"pulses_transfer": n} for place, n in pulses.items()}
+    assert results_robustness.span(by, ["erider", "ttv2"], "pulses_transfer") == (
         "Pulses on a cell of W: E-RIDER 0.3 to 0.3, TTv2 1e-05 to 0.91."
     )
 
