@@ -62,7 +62,6 @@ class Config:
       seeds: seeds per cell of the table.
       epochs: passes over the training set; the paper has 40.
       reads_per_transfer: columns of the residual array read per step.
-      rates_of: net whose search gives the rates; default is the net itself.
       chunk: most members (cells x seeds) in one program; default 72, 4 on a CPU.
       out: folder for the results.
       overwrite: replace results of another configuration in that folder.
@@ -83,7 +82,6 @@ class Config:
     seeds: int = 3
     epochs: int = 40
     reads_per_transfer: int = 1
-    rates_of: Literal["fcn", "lenet"] | None = None
     chunk: int | None = None
     out: Path = Path("runs/robustness")
     overwrite: bool = False
@@ -112,8 +110,7 @@ def run(config: Config) -> Any:
     chunk = config.chunk or (4 if jax.default_backend() == "cpu" else 72)
     config = dataclasses.replace(config, chunk=chunk)
     train = tuned.train_config(config.net, config.dataset, config.epochs, smoke=config.smoke)
-    searched = config.rates_of or config.net
-    rates = {method: tuned.rates_of(searched, method) for method in config.methods}
+    rates = {method: tuned.rates_of(config.net, method) for method in config.methods}
     dataset = data.load_or_exit(config.dataset)
     whole = members(config)
     chunks = range(0, len(whole), chunk)

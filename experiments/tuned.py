@@ -3,6 +3,10 @@
 Rates are those of `python -m experiments.search`, whose table is read here: every method has its
 own, found with the same budget. A method that was not searched has those of E-RIDER, and a net that
 was not searched those of the fully connected one.
+
+Digital parameters of LeNet-5 learn at 0.01. At the 0.1 of the fully connected net, and at 0.05,
+offsets of 0.4 ± 1 leave it at 10 % and a loss of 2.3 to 3.6 whatever the rates on arrays are (tried:
+four settings of E-RIDER from 0.1 to 10.6); at 0.01 it has 77 to 84 % after 6250 steps.
 """
 
 import csv
@@ -26,6 +30,7 @@ NETS = {
         _FCN,
         epochs=40,
         batch_size=8,
+        digital_rate=0.01,
         net=dataclasses.replace(LENET_5, weight_range=0.6, read_path="table_6"),
     ),
 }
