@@ -7,13 +7,15 @@ arrays is drawn from a normal distribution with reference mean 0, 0.2, 0.3 or 0.
 "fcn" is Table 2 (784-256-128-10, sigmoid, batch 10), "lenet" Table 1 (batch 8, tanh). All cells of
 the table and all seeds of a method are members of one program; where memory doesn't take them all,
 `chunk` members at a time, which changes results by rounding only. A CPU is quickest with four,
-whose arrays its cache holds: 2.5 ms per step and member on 2 cores, 8 with 24. A seed has the same
-devices, initial weights and batches in every cell of the table, up to the offsets.
+whose arrays its cache holds: 2.5 ms per step and member on 2 cores, 8 with 24. LeNet-5 takes 3 ms
+with a process on each core (`--distributed`). A seed has the same devices, initial weights and
+batches in every cell of the table, up to the offsets.
 
 Where this differs from the paper's runs: gradients are rounded to pulses cell by cell instead of
 coming as trains on the lines. Rates are those of `experiments.search`, one setting per method for
-the whole table. A full run, 40 epochs and 3 seeds, takes a GPU. One column is read per step, as in
-the paper: the first layer's 784 columns 7.6 times in an epoch of 6,000 steps.
+the whole table; LeNet-5 has those of the fully connected net. A full run, 40 epochs and 3 seeds,
+takes a GPU. One column is read per step, as in the paper: the first layer's 784 columns 7.6 times
+in an epoch of 6,000 steps.
 """
 
 import csv
