@@ -61,7 +61,7 @@ class Config:
       overwrite: replace results of another configuration in that folder.
       resume: go on where an earlier run stopped, also within a stage, after its last epoch.
       distributed: share the candidates out among the processes of a Slurm (or other) job.
-      smoke: two candidates of one method on digits, to see that everything works.
+      smoke: two candidates per stage and one method on digits, to see that everything works.
     """
 
     net: Literal["fcn", "lenet"] = "fcn"
