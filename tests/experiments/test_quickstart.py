@@ -10,7 +10,7 @@ import sptrack as spt
 from experiments import quickstart
 from sptrack import _checkpoint
 
-RECORDS = ("test_accuracy", "train_loss", "sp_rms_error")
+RECORDS = ("test_accuracy", "train_loss", "sp_rms_error", "weight_rms")
 PULSES = ("pulses_calibration", "pulses_training", "pulses_transfer")
 
 
