@@ -287,8 +287,9 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
             for stage, marker in zip(STAGES, "o^", strict=True):
                 at = [(x, y) for x, y, which in points if which == stage and x is not None]
                 if at:
-                    ax.semilogx(*zip(*at, strict=True), marker, color=color,
-                                label=f"{method}, {stage}")  # fmt: skip
+                    ax.plot(*zip(*at, strict=True), marker, color=color,
+                            label=f"{method}, {stage}")  # fmt: skip
+        ax.set_xscale("log")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter("{x:g}")
         ax.minorticks_off()
