@@ -28,8 +28,9 @@ def accuracy(folder: str) -> str:
             table(head, lines),
             f"Test accuracy in %. {len(cells)} of the table's 24 cells, {flags['epochs']} of the "
             f"paper's 40 epochs, {seeds} of its 3 seeds; {plural(reads, 'column')} of P read per "
-            f"step (paper: 1). Rates: {rates(settings(folder)['rates'])}. With 10,000 test images "
-            "an accuracy of 94 % has a standard error of 0.24 points, a difference 0.34.",
+            f"step (paper: 1). Rates: {rates(settings(folder)['rates'])}; digital parameters "
+            f"{settings(folder)['train']['digital_rate']:g}. With 10,000 test images an accuracy "
+            "of 94 % has a standard error of 0.24 points, a difference 0.34.",
             "\n".join(f"* {fact}" for fact in facts(folder) + spans),
         ]
     )
