@@ -281,7 +281,7 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
     means = sorted({row["reference_mean"] for row in table})
     methods = list(dict.fromkeys(row["method"] for row in table))
     figure, axes = plt.subplots(
-        1, len(means), figsize=(3.2 + 2.6 * len(means), 4.2), layout="constrained",
+        1, len(means), figsize=(4.2 + 2.6 * len(means), 4.2), layout="constrained",
         sharey=True, squeeze=False,
     )  # fmt: skip
     for ax, mean in zip(axes[0], means, strict=True):
@@ -298,7 +298,8 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
         ax.set_xlabel("reference std (weight units)")
         ax.grid(alpha=0.3)
     axes[0][0].set_ylabel("test accuracy (%)")
-    axes[0][-1].legend(fontsize=8)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", fontsize=8)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
