@@ -120,10 +120,8 @@ def run(config: Config) -> Any:
         raise SystemExit(
             "--states and --pulses need positive numbers, --seeds, --epochs and --target too."
         )
-    setting, dataset = (
-        calibrated.setting(config.dataset, config.epochs),
-        data.load_or_exit(config.dataset),
-    )
+    setting = calibrated.setting(config.dataset, config.epochs)
+    dataset = data.load_or_exit(config.dataset)
     if config.smoke:
         setting, dataset = small(setting, dataset)
     per_epoch = steps_per_epoch(setting.train, dataset) * SLOTS

@@ -206,10 +206,8 @@ def worst_flips() -> str:
 def resnet_18() -> str:
     """Fig. 4 middle and right, small."""
     folder = "resnet_small"
-    rows, flags = read_rows(folder, "resnet"), configured(folder)
-    by = {(r["method"], r["reference_mean"], r["reference_std"]): r for r in rows}
-    methods = list(dict.fromkeys(row["method"] for row in rows))
-    cells = list(dict.fromkeys((row["reference_mean"], row["reference_std"]) for row in rows))
+    flags = configured(folder)
+    methods, cells, by = results_robustness.cell_by_cell(folder, "resnet")
     lines = []
     for mean, std in cells:
         line = [mean, std]

@@ -36,9 +36,11 @@ def accuracy(folder: str) -> str:
     )
 
 
-def cell_by_cell(folder: str) -> tuple[list[str], list[Cell], dict[tuple, dict[str, str]]]:
-    """Methods and cells (mean, std) of a run, and the row of (method, mean, std)."""
-    rows = read_rows(folder, "robustness")
+def cell_by_cell(
+    folder: str, name: str = "robustness"
+) -> tuple[list[str], list[Cell], dict[tuple, dict[str, str]]]:
+    """Methods and cells (mean, std) of a table, and its row of (method, mean, std)."""
+    rows = read_rows(folder, name)
     methods = list(dict.fromkeys(row["method"] for row in rows))
     cells = list(dict.fromkeys((row["reference_mean"], row["reference_std"]) for row in rows))
     return methods, cells, {(r["method"], r["reference_mean"], r["reference_std"]): r for r in rows}

@@ -20,6 +20,7 @@ tuned.csv the winners; `experiments.tuned` reads the committed one.
 """
 
 import dataclasses
+import functools
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -169,46 +170,35 @@ def run(config: Config) -> dict[str, study.Records]:
     chunk = config.chunk or (2 if jax.default_backend() == "cpu" else 8)
     config = dataclasses.replace(config, chunk=chunk)
     dataset = split(data.load_or_exit(config.dataset), config.examples, config.validation)
-    sizes = {"random": config.random, "local": config.local}
-
-    def part(method, stage, first):
-        def make():
-            if stage == "random":
-                candidates = random_candidates(method, config.random)
-            else:
-                names = [f"{method}_random_{n}" for n in range(0, config.random, chunk)]
-                found = [study.records_of(config.out, name) for name in names]
-                _, best = best_of({k: np.concatenate([f[k] for f in found]) for k in found[0]})
-                candidates = local_candidates(best, config.local)
-            some = {key: values[first : first + chunk] for key, values in candidates.items()}
-            return score(method, some, config, dataset, f"{method}_{stage}_{first}")
-
-        return make
-
     settings = {
         "train": tuned.train_config(config.net, config.dataset, config.epochs, smoke=config.smoke)
     }
     settings |= {"ranges": RANGES, "offsets": OFFSETS}
     manifest = spt.results.manifest({"config": dataclasses.asdict(config), **settings}, seed=0)
-    parts = {
-        stage: {
-            f"{method}_{stage}_{first}": part(method, stage, first)
-            for method in config.methods
-            for first in range(0, sizes[stage], chunk)
-        }
-        for stage in STAGES
-    }
 
-    def collect(parts, overwrite=False):
+    def collect(stage, candidates_of, known, *, overwrite=False):
+        """Scores a stage's candidates, `chunk` in a part; `known` are the parts before it."""
+        parts = {name: (lambda records=records: records) for name, records in known.items()}
+        for method in config.methods:
+            candidates = candidates_of(method)
+            for first in range(0, len(candidates["learning_rate"]), chunk):
+                some = {key: values[first : first + chunk] for key, values in candidates.items()}
+                name = f"{method}_{stage}_{first}"
+                parts[name] = functools.partial(score, method, some, config, dataset, name)
         return study.collect(
             config.out, parts, manifest, lambda records: write(config, records),
             resume=config.resume, overwrite=overwrite,
         )  # fmt: skip
 
-    # Local candidates surround the best of all random ones, which other processes may have tried.
-    tried = collect(parts["random"], config.overwrite)
-    known = {name: (lambda records=records: records) for name, records in tried.items()}
-    return collect(known | parts["local"])
+    def around_best(method):
+        found = [tried[f"{method}_random_{n}"] for n in range(0, config.random, chunk)]
+        _, best = best_of({k: np.concatenate([f[k] for f in found]) for k in found[0]})
+        return local_candidates(best, config.local)
+
+    # The local stage waits for the random one, parts of which other processes may have scored.
+    anywhere = functools.partial(random_candidates, count=config.random)
+    tried = collect("random", anywhere, {}, overwrite=config.overwrite)
+    return collect("local", around_best, tried)
 
 
 def rows(finished: dict[str, study.Records]) -> list[dict[str, Any]]:

@@ -134,11 +134,6 @@ def checkpoint(folder: Path, name: str) -> Path:
     return folder / "parts" / f"{name}.checkpoint.npz"
 
 
-def records_of(folder: Path, name: str) -> Records:
-    """The records of a finished part, for a part that begins where it ended."""
-    return _load(_file(folder, name))
-
-
 def _part(folder: Path, name: str, make: Callable[[], Records], resume: bool) -> Records:
     """The records of a part, found or made and kept."""
     path, unfinished = _file(folder, name), checkpoint(folder, name)

@@ -110,10 +110,8 @@ def run(config: Config) -> Any:
             "--pulses need positive numbers, --seeds, --epochs and --dw-min too, got "
             f"{config.pulses}, {config.seeds}, {config.epochs} and {config.dw_min:g}."
         )
-    setting, dataset = (
-        calibrated.setting(config.dataset, config.epochs),
-        data.load_or_exit(config.dataset),
-    )
+    setting = calibrated.setting(config.dataset, config.epochs)
+    dataset = data.load_or_exit(config.dataset)
     if config.smoke:
         setting, dataset = small(setting, dataset)
     finished = study.collect(
