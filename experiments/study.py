@@ -3,20 +3,23 @@
 A study is a folder with `manifest.json` and, under `parts/`, one file of arrays per finished part.
 An interruption loses only the part that was running, and of that one only what came after its last
 checkpoint, if it keeps any; with `resume` finished parts are not done again, and the part that was
-running goes on. A folder that holds another configuration is refused. With `--distributed` the
-processes share the parts out and write into the one folder; the first of them publishes. Tables and
+running goes on. A folder that holds another configuration is refused, and one that another run is
+writing to. With `--distributed` the processes share the parts out and write into the one folder;
+the first of them publishes. Tables and
 figures of what is finished are renewed while a study runs, and written when it ends or is
 interrupted.
 """
 
+import contextlib
 import datetime
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 
 import sptrack as spt
@@ -52,14 +55,49 @@ def collect(
       The records of all parts, by name.
 
     Raises:
-      SystemExit: if the folder holds another configuration, or something can't be written; with
-        code 130 on Ctrl-C.
+      SystemExit: if the folder holds another configuration or another run is writing to it, or
+        something can't be written; with code 130 on Ctrl-C.
     """
-    check_folder(folder, manifest, overwrite=overwrite, resume=resume)
-    distributed.together("the folder is the right one")
-    if distributed.is_first():
-        open_folder(folder, manifest)
-    distributed.together("the folder is open")
+    with _alone(folder):
+        check_folder(folder, manifest, overwrite=overwrite, resume=resume)
+        distributed.together("the folder is the right one")
+        if distributed.is_first():
+            open_folder(folder, manifest)
+        distributed.together("the folder is open")
+        return _collected(folder, parts, manifest, publish, resume)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps other runs out; the first process of a job does so for all of them.
+
+    The system takes the lock from a process that ends, however it ends.
+    """
+    if not distributed.is_first():
+        yield
+        return
+    (folder / "parts").mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / "parts" / "lock")
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        raise SystemExit(
+            f"Another run is writing to {folder}: wait until it has ended, or choose another --out."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _collected(
+    folder: Path,
+    parts: Mapping[str, Callable[[], Records]],
+    manifest: dict[str, Any],
+    publish: Callable[[dict[str, Records]], None],
+    resume: bool,
+) -> dict[str, Records]:
+    """`collect` in a folder that is open and this run's alone."""
     finished: dict[str, Records] = {}
     published = time.monotonic()
 

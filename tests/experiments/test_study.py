@@ -15,6 +15,10 @@ def manifest(**flags):
     return {"config": {"config": {"out": "x", "resume": False, "rate": 0.1} | flags, "net": [4, 2]}}
 
 
+def kept(folder):
+    return sorted(file.name for file in (folder / "parts").glob("*.npz"))
+
+
 class Work:
     """Two parts that count how often they are done; the second may be interrupted."""
 
@@ -127,7 +131,7 @@ def test_what_a_part_keeps_while_it_runs_is_for_resume_only(tmp_path):
         with contextlib.suppress(SystemExit):
             study.collect(tmp_path, {"a": part}, manifest(), lambda records: None, resume=resume)
     assert found == [False, False, True, True]
-    assert [file.name for file in (tmp_path / "parts").iterdir()] == ["a.npz"]
+    assert kept(tmp_path) == ["a.npz"]
 
 
 def test_without_resume_everything_is_done_again(tmp_path):
@@ -144,13 +148,29 @@ def test_another_configuration_is_refused_and_nothing_lost(tmp_path, options):
     with pytest.raises(SystemExit, match=r"different: rate.*--overwrite"):
         other.collect(tmp_path, {"rate": 0.2}, **options)
     assert other.done == []
-    assert sorted(p.name for p in (tmp_path / "parts").iterdir()) == ["a.npz", "b.npz"]
+    assert kept(tmp_path) == ["a.npz", "b.npz"]
 
 
 def test_overwrite_drops_the_parts_of_the_other_configuration(tmp_path):
     Work().collect(tmp_path)
     with pytest.raises(SystemExit):
         Work(interrupt=True).collect(tmp_path, {"rate": 0.2}, overwrite=True)
-    assert [p.name for p in (tmp_path / "parts").iterdir()] == ["a.npz"]
+    assert kept(tmp_path) == ["a.npz"]
     with pytest.raises(SystemExit, match="give one"):
         Work().collect(tmp_path, resume=True, overwrite=True)
+
+
+def test_a_folder_that_another_run_writes_to_is_refused(tmp_path):
+    """Also with --resume and --overwrite; and it is free again when that run has ended."""
+
+    def part():
+        for options in ({}, {"resume": True}, {"overwrite": True}):
+            with pytest.raises(SystemExit, match=r"Another run is writing to .*another --out"):
+                Work().collect(tmp_path, **options)
+        return {"x": np.zeros(1)}
+
+    study.collect(tmp_path, {"c": part}, manifest(), lambda records: None)
+    assert kept(tmp_path) == ["c.npz"]
+    again = Work()
+    again.collect(tmp_path)
+    assert again.done == ["a", "b"]
