@@ -269,6 +269,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[], str]], ...] = (  # title, folder, t
     ("Rates for Table 2", "search_fcn", partial(results_robustness.searched, "search_fcn")),
     ("Accuracy against offsets, LeNet-5 (Table 1): the corners", "robustness_lenet",
      partial(results_robustness.accuracy, "robustness_lenet")),
+    ("Rates for Table 1", "search_lenet", partial(results_robustness.searched, "search_lenet")),
     ("Calibration with fewer pulses", "fast_calibration", results_calibration.text),
     ("Symmetric points that drift", "sp_drift", results_drift.text),
 )  # fmt: skip

@@ -12,10 +12,9 @@ with a process on each core (`--distributed`). A seed has the same devices, init
 batches in every cell of the table, up to the offsets.
 
 Where this differs from the paper's runs: gradients are rounded to pulses cell by cell instead of
-coming as trains on the lines. Rates are those of `experiments.search`, one setting per method for
-the whole table; LeNet-5 has those of the fully connected net. A full run, 40 epochs and 3 seeds,
-takes a GPU. One column is read per step, as in the paper: the first layer's 784 columns 7.6 times
-in an epoch of 6,000 steps.
+coming as trains on the lines. Rates are those of `experiments.search`, one setting per method and
+net for the whole table. A full run, 40 epochs and 3 seeds, takes a GPU. One column is read per
+step, as in the paper: the first layer's 784 columns 7.6 times in an epoch of 6,000 steps.
 """
 
 import csv

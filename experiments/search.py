@@ -269,7 +269,7 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
     import matplotlib.pyplot as plt
     from matplotlib.ticker import LogLocator
 
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained", sharey=True)
+    figure, axes = plt.subplots(1, 3, figsize=(12.5, 3.8), layout="constrained", sharey=True)
     methods = list(dict.fromkeys(row["method"] for row in table))
     for ax, name in zip(axes, ("learning_rate", "transfer_rate", "chop_prob"), strict=True):
         for method, color in zip(methods, tables.COLOURS, strict=False):
@@ -286,7 +286,8 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
         ax.set_xlabel(name.replace("_", " "))
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("validation accuracy (%), mean over cells")
-    axes[0].legend(fontsize=8)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", fontsize=8)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 

@@ -1,8 +1,7 @@
 """The nets of Tables 1 and 2 of arXiv 2602.21321, and the rates that a search found for them.
 
 Rates are those of `python -m experiments.search`, whose table is read here: every method has its
-own, found with the same budget. A method that was not searched has those of E-RIDER, and a net that
-was not searched those of the fully connected one.
+own, found with the same budget. A method that was not searched has those of E-RIDER.
 
 Digital parameters of LeNet-5 learn at 0.01. Where offsets are 0.4 ± 1, five of six settings of
 E-RIDER with the 0.1 of the fully connected net, and three of three with 0.05, ended at 10 to 12 %
@@ -60,14 +59,9 @@ def train_config(net: str, dataset: str, epochs: int, *, smoke: bool = False) ->
     return dataclasses.replace(config, epochs=epochs)
 
 
-def table(net: str) -> Path:
-    """The table of the search for a net."""
-    return Path(__file__).parent / "results" / f"search_{net}" / "tuned.csv"
-
-
 def rates_of(net: str, method: str) -> dict[str, float]:
     """The numbers that the search found for a method of a net."""
-    path = table(net) if table(net).exists() else table("fcn")
+    path = Path(__file__).parent / "results" / f"search_{net}" / "tuned.csv"
     with path.open() as file:
         found = {row["method"]: row for row in csv.DictReader(file)}
     row = found.get(method) or found["erider"]
