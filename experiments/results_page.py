@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from experiments import (
     pulse_budget,
@@ -251,49 +251,74 @@ def lower(by: dict[tuple, dict[str, str]], cells: Any, first: str, second: str) 
     )
 
 
-SECTIONS: tuple[tuple[str, str, Callable[[], str]], ...] = (  # title, folder, text
-    ("Zero-shifting: offset against pulses (Fig. 1a)", "zero_shift_accuracy",
-     accuracy_of_zero_shifting),
-    ("Zero-shifting: pulses against pulse size (Fig. 1b)", "zero_shift_cost",
-     cost_of_zero_shifting),
-    ("Training on symmetric points from N pulses (Fig. 2)", "zero_shift_training",
-     training_after_zero_shifting),
-    ("The chopper (Figs. 3 and 5)", "chopper", chopping),
-    ("Pulses to a training loss (Fig. 4 left)", "pulse_budget", budget),
-    ("ResNet-18 against offsets (Fig. 4 middle and right), a small trial", "resnet_small",
-     resnet_18),
-    ("Accuracy against offsets, fully connected net (Table 2): the corners", "robustness_one_read",
-     partial(results_robustness.accuracy, "robustness_one_read")),
-    ("Table 2: all cells, a short run", "robustness_fcn",
-     partial(results_robustness.accuracy, "robustness_fcn")),
-    ("Rates for Table 2", "search_fcn", partial(results_robustness.searched, "search_fcn")),
-    ("Accuracy against offsets, LeNet-5 (Table 1): the corners", "robustness_lenet",
-     partial(results_robustness.accuracy, "robustness_lenet")),
-    ("Rates for Table 1", "search_lenet", partial(results_robustness.searched, "search_lenet")),
-    ("Calibration with fewer pulses", "fast_calibration", results_calibration.text),
-    ("Symmetric points that drift", "sp_drift", results_drift.text),
-)  # fmt: skip
+class Section(NamedTuple):
+    """A part of the page about one result, and what the summary in front says of it."""
+
+    title: str
+    folder: str
+    text: Callable[[], str]
+    claim: str = ""  # of the paper; without one the summary leaves the result out
+    facts: Callable[[], list[str]] = list  # what came of it
 
 
-CLAIMS: tuple[tuple[str, str, Callable[[], list[str]]], ...] = (  # of the paper, folder, facts
-    ("Fig. 1a, the offset that N pulses leave", "zero_shift_accuracy", lambda: [deviation()]),
-    ("Fig. 1b, pulses to 1 %", "zero_shift_cost", lambda: [on_grid()]),
-    ("Fig. 2, TT-v1 after N pulses", "zero_shift_training", lambda: [tolerated()]),
-    ("Fig. 4 left, pulses to a training loss", "pulse_budget", verdicts),
-    ("Fig. 5, accuracy against p", "chopper", lambda: [worst_flips()]),
-    ("Table 2, corners", "robustness_one_read",
-     partial(results_robustness.facts, "robustness_one_read")),
-    ("Table 1, corners", "robustness_lenet",
-     partial(results_robustness.facts, "robustness_lenet")),
+def _table(title: str, folder: str, claim: str = "") -> Section:
+    """Table 1 or 2, or a part of it."""
+    text, facts = results_robustness.accuracy, results_robustness.facts
+    return Section(title, folder, partial(text, folder), claim, partial(facts, folder))
+
+
+def _rates(title: str, folder: str) -> Section:
+    return Section(title, folder, partial(results_robustness.searched, folder))
+
+
+SECTIONS = (
+    Section(
+        "Zero-shifting: offset against pulses (Fig. 1a)", "zero_shift_accuracy",
+        accuracy_of_zero_shifting,
+        "Fig. 1a, the offset that N pulses leave", lambda: [deviation()],
+    ),
+    Section(
+        "Zero-shifting: pulses against pulse size (Fig. 1b)", "zero_shift_cost",
+        cost_of_zero_shifting, "Fig. 1b, pulses to 1 %", lambda: [on_grid()],
+    ),
+    Section(
+        "Training on symmetric points from N pulses (Fig. 2)", "zero_shift_training",
+        training_after_zero_shifting, "Fig. 2, TT-v1 after N pulses", lambda: [tolerated()],
+    ),
+    Section(
+        "The chopper (Figs. 3 and 5)", "chopper", chopping,
+        "Fig. 5, accuracy against p", lambda: [worst_flips()],
+    ),
+    Section(
+        "Pulses to a training loss (Fig. 4 left)", "pulse_budget", budget,
+        "Fig. 4 left, pulses to a training loss", verdicts,
+    ),
+    Section(
+        "ResNet-18 against offsets (Fig. 4 middle and right), a small trial", "resnet_small",
+        resnet_18,
+    ),
+    _table(
+        "Accuracy against offsets, fully connected net (Table 2): the corners",
+        "robustness_one_read", "Table 2, corners",
+    ),
+    _table("Table 2: all cells, a short run", "robustness_fcn"),
+    _rates("Rates for Table 2", "search_fcn"),
+    _table(
+        "Accuracy against offsets, LeNet-5 (Table 1): the corners", "robustness_lenet",
+        "Table 1, corners",
+    ),
+    _rates("Rates for Table 1", "search_lenet"),
+    Section("Calibration with fewer pulses", "fast_calibration", results_calibration.text),
+    Section("Symmetric points that drift", "sp_drift", results_drift.text),
 )  # fmt: skip
 
 
 def in_short() -> str:
     """What came of the paper's claims, one after the other."""
     return "\n".join(
-        f"* **{claim}{made_of(folder)}.** {' '.join(facts())}"
-        for claim, folder, facts in CLAIMS
-        if is_committed(folder)
+        f"* **{section.claim}{made_of(section.folder)}.** {' '.join(section.facts())}"
+        for section in committed()
+        if section.claim
     )
 
 
@@ -304,21 +329,19 @@ def made_of(folder: str) -> str:
     return f" ({', '.join([flags['dataset'], *counts])})" if "dataset" in flags else ""
 
 
-def is_committed(folder: str) -> bool:
-    """Whether there is this result."""
-    return (RESULTS / folder / "manifest.json").exists()
-
-
-def committed() -> list[tuple[str, str, Callable[[], str]]]:
+def committed() -> list[Section]:
     """The sections whose results there are."""
-    return [section for section in SECTIONS if is_committed(section[1])]
+    return [
+        section for section in SECTIONS if (RESULTS / section.folder / "manifest.json").exists()
+    ]
 
 
 def page() -> str:
     """The whole page."""
     parts = [INTRO, "## In short\n", in_short() + "\n"]
-    for title, folder, text in committed():
-        parts += [f"## {title}\n", provenance(folder) + "\n", text() + "\n"]
+    for section in committed():
+        title, folder = section.title, section.folder
+        parts += [f"## {title}\n", provenance(folder) + "\n", section.text() + "\n"]
         figure = next((RESULTS / folder).glob("*.png"), None)
         if figure is not None:
             parts.append(f"![{title}](../experiments/results/{folder}/{figure.name})\n")

@@ -3,7 +3,7 @@
 import pytest
 
 from experiments import results_files, results_page, results_robustness
-from experiments.results_page import RESULTS, committed, is_committed
+from experiments.results_page import RESULTS, committed
 
 
 def test_the_page_is_what_the_results_say():
@@ -15,13 +15,13 @@ def test_the_page_begins_with_every_claim():
     text = results_page.page()
     short = text[text.index("## In short") : text.index("\n## ", text.index("## In short") + 1)]
     said = [line for line in short.splitlines() if line.startswith("* ")]
-    claims = [claim for claim, folder, _ in results_page.CLAIMS if is_committed(folder)]
+    claims = [section.claim for section in committed() if section.claim]
     assert len(said) == len(claims) > 5
     assert all(line.startswith(f"* **{c}") for line, c in zip(said, claims, strict=True))
     assert "**Table 2, corners (mnist, 20 epochs, 1 seed).** E-RIDER is ahead of AGAD in" in short
 
 
-@pytest.mark.parametrize("folder", [folder for _, folder, _ in committed()])
+@pytest.mark.parametrize("folder", [section.folder for section in committed()])
 def test_every_result_has_its_manifest_and_its_command_on_the_page(folder):
     assert (RESULTS / folder / "manifest.json").exists()
     assert results_files.provenance(folder) in results_page.page()
