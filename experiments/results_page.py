@@ -308,6 +308,7 @@ SECTIONS = (
         "Accuracy against offsets, fully connected net (Table 2): the corners",
         "robustness_one_read", "Table 2, corners",
     ),
+    _table("One cell of Table 2, more seeds", "robustness_seeds", "Table 2 at mean 0 and std 1"),
     _table("Table 2: all cells, a short run", "robustness_fcn"),
     _rates("Rates for Table 2", "search_fcn"),
     _rates("One column per step: not used, `experiments/tuned.py` says why", "search_fcn_one_read"),
@@ -316,6 +317,10 @@ SECTIONS = (
         "Table 1, corners",
     ),
     _rates("Rates for Table 1", "search_lenet"),
+    _table(
+        "Table 1 with the rates of Table 2", "robustness_lenet_fcn_rates",
+        "Table 1, corners, with the rates of Table 2",
+    ),
     Section("Calibration with fewer pulses", "fast_calibration", results_calibration.text),
     Section("Symmetric points that drift", "sp_drift", results_drift.text),
 )  # fmt: skip
