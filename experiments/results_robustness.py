@@ -77,11 +77,12 @@ def order(by: dict[tuple, dict[str, str]], cells: Any, first: str, second: str) 
         pairs = [[float(by[m, *cell][column]) for m in (first, second)] for cell in cells]
         return sum(a > b for a, b in pairs), [a - b for a, b in pairs]
 
-    (ours, gaps), (theirs, _) = ahead("accuracy_percent"), ahead("paper_percent")
+    (ours, gaps), (theirs, published) = ahead("accuracy_percent"), ahead("paper_percent")
     name, other = robustness.TITLES[first], robustness.TITLES[second]
     return (
         f"{name} is ahead of {other} in {ours} of {len(gaps)} cells (paper: {theirs}), by "
-        f"{min(gaps):+.2f} to {max(gaps):+.2f} points."
+        f"{min(gaps):+.2f} to {max(gaps):+.2f} points, {sum(gaps) / len(gaps):+.2f} on average "
+        f"(paper: {sum(published) / len(published):+.2f})."
     )
 
 

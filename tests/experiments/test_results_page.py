@@ -45,7 +45,8 @@ def test_orders_and_differences_are_counted_cell_by_cell():
     cells = [(0,), (1,)]
     said = results_robustness.order(by, cells, "erider", "agad")
     assert said == (
-        "E-RIDER is ahead of AGAD in 1 of 2 cells (paper: 2), by -1.00 to +2.00 points."
+        "E-RIDER is ahead of AGAD in 1 of 2 cells (paper: 2), by -1.00 to +2.00 points, +0.50 on "
+        "average (paper: +2.50)."
     )
     assert "in 1 of 2 cells; differences from -3.00 to -1.00" in results_robustness.within(
         by, cells, 1.5
