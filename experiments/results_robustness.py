@@ -80,8 +80,8 @@ def order(by: dict[tuple, dict[str, str]], cells: Any, first: str, second: str) 
     (ours, gaps), (theirs, published) = ahead("accuracy_percent"), ahead("paper_percent")
     name, other = robustness.TITLES[first], robustness.TITLES[second]
     return (
-        f"{name} is ahead of {other} in {ours} of {len(gaps)} cells (paper: {theirs}), by "
-        f"{min(gaps):+.2f} to {max(gaps):+.2f} points, {sum(gaps) / len(gaps):+.2f} on average "
+        f"{name} is ahead of {other} in {ours} of {plural(len(gaps), 'cell')} (paper: {theirs}), "
+        f"by {from_to(gaps, '+.2f')} points, {sum(gaps) / len(gaps):+.2f} on average "
         f"(paper: {sum(published) / len(published):+.2f})."
     )
 
@@ -91,8 +91,8 @@ def within(by: dict[tuple, dict[str, str]], cells: Any, points: float) -> str:
     gaps = [float(by["erider", *cell]["difference"]) for cell in cells]
     good = sum(gap > -points for gap in gaps)
     return (
-        f"E-RIDER is within {points:g} points of the paper or better in {good} of {len(gaps)} "
-        f"cells; differences from {min(gaps):+.2f} to {max(gaps):+.2f}."
+        f"E-RIDER is within {points:g} points of the paper or better in {good} of "
+        f"{plural(len(gaps), 'cell')}; it differs by {from_to(gaps, '+.2f')} points."
     )
 
 
@@ -101,9 +101,14 @@ def span(by: dict[tuple, dict[str, str]], methods: list[str], column: str) -> st
 
     def of(method):
         found = [float(row[column]) for place, row in by.items() if place[0] == method]
-        return f"{robustness.TITLES[method]} {min(found):.2g} to {max(found):.2g}"
+        return f"{robustness.TITLES[method]} {from_to(found, '.2g')}"
 
     return f"{SPANS[column]}: {', '.join(map(of, methods))}."
+
+
+def from_to(numbers: list[float], form: str) -> str:
+    """The smallest and the largest number; one, where they look alike."""
+    return " to ".join(dict.fromkeys(format(end(numbers), form) for end in (min, max)))
 
 
 def searched(folder: str) -> str:
