@@ -48,7 +48,9 @@ def test_orders_and_differences_are_counted_cell_by_cell():
         "E-RIDER is ahead of AGAD in 1 of 2 cells (paper: 2), by -1.00 to +2.00 points, +0.50 on "
         "average (paper: +2.50)."
     )
-    assert "in 1 of 2 cells; it differs by -3.00 to -1.00 points" in results_robustness.within(by, cells, 1.5)
+    assert "in 1 of 2 cells; it differs by -3.00 to -1.00 points" in results_robustness.within(
+        by, cells, 1.5
+    )
 
 
 def test_a_span_goes_from_the_least_to_the_largest():
