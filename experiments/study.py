@@ -5,9 +5,8 @@ An interruption loses only the part that was running, and of that one only what 
 checkpoint, if it keeps any; with `resume` finished parts are not done again, and the part that was
 running goes on. A folder that holds another configuration is refused, and one that another run is
 writing to. With `--distributed` the processes share the parts out and write into the one folder;
-the first of them publishes. Tables and
-figures of what is finished are renewed while a study runs, and written when it ends or is
-interrupted.
+the first of them publishes. Tables and figures of what is finished are renewed while a study runs,
+and written when it ends or is interrupted.
 """
 
 import contextlib
