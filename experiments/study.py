@@ -78,15 +78,13 @@ def _alone(folder: Path) -> Iterator[None]:
     (folder / "parts").mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / "parts" / "lock")
     try:
-        lock.acquire(blocking=False)
+        held = lock.acquire(blocking=False)
     except filelock.Timeout:
         raise SystemExit(
             f"Another run is writing to {folder}: wait until it has ended, or choose another --out."
         ) from None
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def _collected(

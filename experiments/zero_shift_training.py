@@ -91,15 +91,13 @@ def make_analog(
 
 
 def train_method(
-    method: str, config: Config, setting: Setting, dataset: Any
+    method: str, config: Config, setting: Setting, rates: tuple[float, float], dataset: Any
 ) -> dict[str, np.ndarray]:
     """The records of all points and seeds, shape (points, seeds, epochs), and the offsets."""
     if method == "tiki_taka":
         mu, sigma = np.array([calibrated.offset(n, config.dw_min) for n in config.pulses]).T
     else:
         mu = sigma = np.full(1, np.nan)
-
-    rates = rates_of(config.dataset)[method]
 
     def make(key, mean, std):
         cells = calibrated.uncalibrated(config.dw_min)
@@ -134,7 +132,7 @@ def run(config: Config) -> Any:
     rates = rates_of(config.dataset)
     finished = study.collect(
         config.out,
-        {m: (lambda m=m: train_method(m, config, setting, dataset)) for m in rates},
+        {m: (lambda m=m: train_method(m, config, setting, rates[m], dataset)) for m in rates},
         spt.results.manifest(
             {"config": dataclasses.asdict(config), "setting": setting, "rates": rates}, seed=0
         ),

@@ -16,7 +16,7 @@ def manifest(**flags):
 
 
 def kept(folder):
-    return sorted(file.name for file in (folder / "parts").glob("*.npz"))
+    return sorted(file.name for file in (folder / "parts").iterdir() if file.name != "lock")
 
 
 class Work:
