@@ -28,7 +28,7 @@ import jax
 import numpy as np
 
 import sptrack as spt
-from experiments import data, distributed, study, tables, tuned
+from experiments import data, distributed, printed, study, tables, tuned
 from experiments.training import (
     UNITS,
     TrainConfig,
@@ -62,6 +62,8 @@ class Config:
       stds: reference standard deviations.
       seeds: seeds per cell of the table.
       epochs: passes over the training set; the paper has 40.
+      rates: "searched" (`experiments.search`), "printed" (the paper's, `experiments.printed`), or
+        "printed_erider", those that the paper prints for E-RIDER, for every method.
       reads_per_transfer: columns of the residual array read per step.
       chunk: most members (cells x seeds) in one program; default 72, 4 on a CPU.
       out: folder for the results.
@@ -82,6 +84,7 @@ class Config:
     stds: tuple[float, ...] = (0.05, 0.2, 0.3, 0.4, 0.7, 1.0)
     seeds: int = 3
     epochs: int = 40
+    rates: Literal["searched", "printed", "printed_erider"] = "searched"
     reads_per_transfer: int = 1
     chunk: int | None = None
     out: Path = Path("runs/robustness")
@@ -110,8 +113,8 @@ def run(config: Config) -> Any:
     check(config)
     chunk = config.chunk or (4 if jax.default_backend() == "cpu" else 72)
     config = dataclasses.replace(config, chunk=chunk)
-    train = tuned.train_config(config.net, config.dataset, config.epochs, smoke=config.smoke)
-    rates = {method: tuned.rates_of(config.net, method) for method in config.methods}
+    trains = {method: train_of(config, method) for method in config.methods}
+    rates = {method: rates_of(config, method) for method in config.methods}
     dataset = data.load_or_exit(config.dataset)
     whole = members(config)
     chunks = range(0, len(whole), chunk)
@@ -120,12 +123,12 @@ def run(config: Config) -> Any:
 
     def part(method, first):
         return lambda: trained(
-            method, whole, first, chunk, train, dataset, rates[method],
+            method, whole, first, chunk, trains[method], dataset, rates[method],
             config.reads_per_transfer, config.out,
             peer=PEER.get(method) if of_benchmark else None,
         )  # fmt: skip
 
-    settings = {"train": train, "rates": rates, "reads_per_transfer": config.reads_per_transfer}
+    settings = {"train": trains, "rates": rates, "reads_per_transfer": config.reads_per_transfer}
     finished = study.collect(
         config.out,
         {f"{m}_{first}": part(m, first) for m in config.methods for first in chunks},
@@ -135,6 +138,22 @@ def run(config: Config) -> Any:
         overwrite=config.overwrite,
     )
     return label(config, finished)
+
+
+def train_of(config: Config, method: str) -> TrainConfig:
+    """How a net trains with a method."""
+    train = tuned.train_config(config.net, config.dataset, config.epochs, smoke=config.smoke)
+    if config.rates == "searched":
+        return train
+    return printed.training(train, rates_of(config, method))
+
+
+def rates_of(config: Config, method: str) -> dict[str, float]:
+    """The numbers that a method is given."""
+    if config.rates == "searched":
+        return tuned.rates_of(config.net, method)
+    found = printed.rates_of(config.net, "erider" if config.rates == "printed_erider" else method)
+    return {name: value for name, value in found.items() if name in tuned.takes(method)}
 
 
 def trained(
@@ -203,6 +222,11 @@ def check(config: Config) -> None:
         )
     if not (config.methods and config.means and config.stds):
         raise SystemExit("--methods, --means and --stds need at least one value each.")
+    if config.rates == "printed" and not set(config.methods) <= set(printed.METHODS):
+        raise SystemExit(
+            f"--rates printed has numbers for {', '.join(printed.METHODS)}, not for all of "
+            f"{', '.join(config.methods)}; give other --methods, or --rates searched."
+        )
     if min(config.stds) < 0:
         raise SystemExit(f"--stds are standard deviations >= 0, got {min(config.stds):g}.")
 

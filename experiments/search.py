@@ -10,7 +10,10 @@ Protocol, the same for all methods of a net:
    get the same points of the cube, each in the parameters that it has (`experiments.tuned`).
 3. Local: `local` candidates around the best one so far, each parameter times exp(s xi), s an eighth
    of the range's logarithm, kept inside the range.
-4. A candidate's score is its validation accuracy after the last epoch, mean over the cells
+4. With `--earlier` there is another stage instead of these two: the `keep` best candidates that
+   other searches found for a method are tried again, as a rule in longer runs. A short run tells
+   little about which of two good rates is better in a long one.
+5. A candidate's score is its validation accuracy after the last epoch, mean over the cells
    `OFFSETS` (reference mean and std) with one seed: one setting has to do for all cells, as in the
    paper. The best of all candidates wins.
 
@@ -19,6 +22,7 @@ Net, batch, epochs, schedule of the rates, reads and the digital rate are the sa
 tuned.csv the winners; `experiments.tuned` reads the committed one.
 """
 
+import csv
 import dataclasses
 import functools
 import sys
@@ -40,7 +44,7 @@ RANGES = {
     "eta": (0.01, 1.0),
 }
 OFFSETS = ((0.0, 0.05), (0.4, 0.4))
-STAGES = ("random", "local")
+STAGES = {"random": "o", "local": "^", "again": "s"}  # and their marks in the figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +57,9 @@ class Config:
       methods: which methods to search for.
       random: candidates of the random stage.
       local: candidates of the local stage.
+      earlier: tables of earlier searches (search.csv or tuned.csv), whose best candidates are tried
+        instead of new ones; of this net or another.
+      keep: candidates of each method that are taken from each of these tables.
       examples: training examples.
       validation: examples of the training set that are set apart to choose with.
       epochs: passes over the training examples.
@@ -74,6 +81,8 @@ class Config:
     )
     random: int = 8
     local: int = 4
+    earlier: tuple[Path, ...] = ()
+    keep: int = 2
     examples: int = 30000
     validation: int = 10000
     epochs: int = 1
@@ -125,6 +134,29 @@ def local_candidates(best: dict[str, float], count: int) -> dict[str, np.ndarray
     return found
 
 
+def earlier_candidates(method: str, config: Config) -> dict[str, np.ndarray]:
+    """The best candidates of a method in the tables of earlier searches, each of them once.
+
+    Raises:
+      SystemExit: if a table isn't there, is no table of a search, or has nothing on the method.
+    """
+    names, found = tuned.METHODS[method], []
+    for path in config.earlier:
+        try:
+            with path.open() as file:
+                table = [row for row in csv.DictReader(file) if row["method"] == method]
+            table.sort(key=lambda row: -float(row["score"]))
+            best = [tuple(float(row[name]) for name in names) for row in table[: config.keep]]
+        except (OSError, KeyError, ValueError) as error:
+            raise SystemExit(
+                f"--earlier {path}: no search.csv or tuned.csv ({error!r})."
+            ) from error
+        if not best:
+            raise SystemExit(f"--earlier {path} has no candidates of {method}; see --methods.")
+        found += best
+    return dict(zip(names, np.array(list(dict.fromkeys(found))).T, strict=True))
+
+
 def best_of(records: study.Records) -> tuple[int, dict[str, float]]:
     """Index and parameters of the candidate with the highest score."""
     index = int(np.argmax(records["accuracy"].mean(axis=1)))
@@ -161,11 +193,13 @@ def score(
 
 def run(config: Config) -> dict[str, study.Records]:
     """Searches; every chunk is kept as it finishes. Returns the records of every chunk."""
-    counts = config.random, config.local, config.epochs, config.reads_per_transfer, config.chunk
-    if min(1 if count is None else count for count in counts) < 1 or not config.methods:
+    names = "random", "local", "keep", "epochs", "reads_per_transfer", "chunk"
+    counts = {name: getattr(config, name) for name in names}
+    if min(1 if count is None else count for count in counts.values()) < 1 or not config.methods:
+        flags = ", ".join("--" + name.replace("_", "-") for name in names)
         raise SystemExit(
-            "--random, --local, --epochs, --reads-per-transfer and --chunk must be at least 1, "
-            f"got {', '.join(map(str, counts))}; --methods needs some."
+            f"{flags} must be at least 1, got {', '.join(map(str, counts.values()))}; --methods "
+            "needs some."
         )
     chunk = config.chunk or (2 if jax.default_backend() == "cpu" else 8)
     config = dataclasses.replace(config, chunk=chunk)
@@ -195,6 +229,9 @@ def run(config: Config) -> dict[str, study.Records]:
         _, best = best_of({k: np.concatenate([f[k] for f in found]) for k in found[0]})
         return local_candidates(best, config.local)
 
+    if config.earlier:
+        again = functools.partial(earlier_candidates, config=config)
+        return collect("again", again, {}, overwrite=config.overwrite)
     # The local stage waits for the random one, parts of which other processes may have scored.
     anywhere = functools.partial(random_candidates, count=config.random)
     tried = collect("random", anywhere, {}, overwrite=config.overwrite)
@@ -274,7 +311,7 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
     for ax, name in zip(axes, ("learning_rate", "transfer_rate", "chop_prob"), strict=True):
         for method, color in zip(methods, tables.COLOURS, strict=False):
             points = [(r[name], r["score"], r["stage"]) for r in table if r["method"] == method]
-            for stage, marker in zip(STAGES, "o^", strict=True):
+            for stage, marker in STAGES.items():
                 at = [(x, y) for x, y, which in points if which == stage and x is not None]
                 if at:
                     ax.plot(*zip(*at, strict=True), marker, color=color,

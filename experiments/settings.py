@@ -147,7 +147,14 @@ def small_net(config: TrainConfig) -> TrainConfig:
 
 
 def analog(
-    name: str, key: Any, cells: Any, setting: Setting, dataset: Any, *, method: str = "aggregate"
+    name: str,
+    key: Any,
+    cells: Any,
+    setting: Setting,
+    dataset: Any,
+    *,
+    method: str = "aggregate",
+    buffer: spt.DigitalBuffer | None = None,
 ) -> Any:
     """The transformation of the analog weights that goes by `name`, one of `ALGORITHMS`.
 
@@ -159,6 +166,7 @@ def analog(
       dataset: the data set, whose size sets when rates fall.
       method: of the residual family, as in `spt.analog_update`. "exact" is the faster one where
         hardly any cell gets a second pulse in a step.
+      buffer: the same, in the place of the usual one.
     """
     train, rates = setting.train, setting.rates
 
@@ -177,6 +185,8 @@ def analog(
     options = {k: rate(v) if k.endswith("_rate") else v for k, v in options.items()}
     if name in _WITHOUT_GAMMA:
         del options["gamma"]
+    if buffer is not None:
+        options["buffer"] = buffer
     return getattr(spt, name.removesuffix("_tracked"))(
         residual_spec=cells,
         weight_spec=cells,

@@ -47,6 +47,7 @@ METHODS = {  # what each method has to be given, besides the read schedule
     "rider": ("learning_rate", "transfer_rate", "eta", "gamma"),
     "two_stage": ("learning_rate", "transfer_rate", "gamma"),
 }
+_OF_BUFFER = {"thres_scale": "granularity", "momentum": "momentum"}  # of TT-v2, in `DigitalBuffer`
 _FIELDS = {"learning_rate": "residual", "transfer_rate": "transfer"}  # names in `Rates`
 
 
@@ -74,6 +75,11 @@ def rates_of(net: str, method: str) -> dict[str, float]:
     return {name: float(row[name]) for name in METHODS[method] if row[name]}
 
 
+def takes(method: str) -> tuple[str, ...]:
+    """Names of the numbers that a method can be given."""
+    return (*METHODS[method], "digital_rate", *(_OF_BUFFER if method == "ttv2" else ()))
+
+
 def make_analog(
     method: str,
     key: Any,
@@ -85,12 +91,15 @@ def make_analog(
 ) -> optax.GradientTransformation:
     """The method on these cells, with the numbers that `METHODS` lists for it; may be traced.
 
-    The filter rate of AGAD and E-RIDER is that of the released experiments, min(5 p, 1).
+    The filter rate of AGAD and E-RIDER is that of the released experiments, min(5 p, 1). TT-v2 has
+    the buffer of the others, unless it is given a threshold and a momentum.
     """
-    numbers = {_FIELDS.get(name, name): value for name, value in numbers.items()}
+    of_buffer = {_OF_BUFFER[name]: numbers[name] for name in _OF_BUFFER if name in numbers}
+    buffer = spt.DigitalBuffer.ttv2(**of_buffer) if of_buffer else None
+    numbers = {_FIELDS.get(n, n): v for n, v in numbers.items() if n in METHODS[method]}
     if "chop_prob" in numbers:
         numbers["eta"] = spt.optimizers.tail_rate(numbers["chop_prob"])
     rates = dataclasses.replace(
         SETTINGS["mnist"].rates, reads_per_transfer=reads_per_transfer, **numbers
     )
-    return analog(method, key, cells, Setting(train, rates), dataset, method="exact")
+    return analog(method, key, cells, Setting(train, rates), dataset, method="exact", buffer=buffer)
