@@ -10,7 +10,7 @@ Cell = tuple[str, str]  # reference mean and std, as they are written in the fil
 
 PAIRS = ("erider", "agad"), ("agad", "ttv2")  # whose order the paper tells
 RATES = {"learning_rate": "learning rate", "transfer_rate": "transfer rate", "chop_prob": "p",
-         "gamma": "γ"}  # fmt: skip
+         "gamma": "γ", "digital_rate": "digital rate"}  # fmt: skip
 SPANS = {"pulses_transfer": "Pulses on a cell of W", "weight_rms": "RMS of W, weight units"}
 POINTS = {"fcn": 1.5, "lenet": 2.0}  # how far E-RIDER may be from the paper to agree with it
 
@@ -28,9 +28,8 @@ def accuracy(folder: str) -> str:
             table(head, lines),
             f"Test accuracy in %. {len(cells)} of the table's 24 cells, {flags['epochs']} of the "
             f"paper's 40 epochs, {seeds} of its 3 seeds; {plural(reads, 'column')} of P read per "
-            f"step (paper: 1). Rates: {rates(settings(folder)['rates'])}; digital parameters "
-            f"{settings(folder)['train']['digital_rate']:g}. With 10,000 test images an accuracy "
-            "of 94 % has a standard error of 0.24 points, a difference 0.34.",
+            f"step (paper: 1). Rates: {rates(given_rates(folder))}. With 10,000 test images an "
+            "accuracy of 94 % has a standard error of 0.24 points, a difference 0.34.",
             "\n".join(f"* {fact}" for fact in facts(folder) + spans),
         ]
     )
@@ -59,6 +58,16 @@ def beside_paper(row: dict[str, str]) -> str:
     """Accuracy here / in the paper."""
     ours = shown(number(row["accuracy_percent"]), ".2f", number(row["accuracy_std"]))
     return f"{ours} / {shown(number(row['paper_percent']), '.2f')}"
+
+
+def given_rates(folder: str) -> dict[str, dict[str, float]]:
+    """What each method was given, with the rate of the digital parameters."""
+    made = settings(folder)
+    trains = made["train"] if "digital_rate" not in made["train"] else {}  # one for all at first
+    return {
+        method: {**given, "digital_rate": trains.get(method, made["train"])["digital_rate"]}
+        for method, given in made["rates"].items()
+    }
 
 
 def rates(of_methods: dict[str, dict[str, float]]) -> str:
@@ -113,11 +122,11 @@ def from_to(numbers: list[float], form: str) -> str:
 
 def searched(folder: str) -> str:
     """The tuned rates."""
-    rows = read_rows(folder, "tuned")
+    rows, names = read_rows(folder, "tuned"), [name for name in RATES if name != "digital_rate"]
     lines = [
         (
             robustness.TITLES[row["method"]],
-            *(shown(number(row[name]), ".3g") for name in RATES),
+            *(shown(number(row[name]), ".3g") for name in names),
             f"{float(row['score']):.2f}",
         )
         for row in rows
@@ -125,7 +134,7 @@ def searched(folder: str) -> str:
     first, flags = rows[0], configured(folder)
     reads = flags.get("reads_per_transfer") or settings(folder)["reads"]  # no flag at first
     return (
-        f"{table(('method', *RATES.values(), 'validation %'), lines)}\n\n"
+        f"{table(('method', *(RATES[name] for name in names), 'validation %'), lines)}\n\n"
         f"{first['candidates']} candidates, {first['steps']} steps each, "
         f"{plural(reads, 'column')} read per step, the same for all methods, and the same "
         "choice on a part of the training set: the protocol is in `experiments/search.py`."

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import sptrack as spt
-from experiments import robustness, tuned
+from experiments import printed, robustness, tuned
 from experiments.training import UNITS
 
 
@@ -44,7 +44,7 @@ def test_a_smoke_run_writes_everything_and_a_resumed_one_computes_nothing(tmp_pa
     assert (tmp_path / "robustness.png").stat().st_size > 10_000
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["config"]["rates"]["erider"]["gamma"] > 0
-    assert manifest["config"]["train"]["net"]["read_path"] == "table_6"
+    assert manifest["config"]["train"]["erider"]["net"]["read_path"] == "table_6"
     monkeypatch.setattr(robustness, "train_population", None)  # calling it would raise
     robustness.main(["--smoke", "--out", str(tmp_path), "--resume"])
     assert read_rows(tmp_path) == rows
@@ -111,12 +111,52 @@ def test_every_method_has_rates_for_both_nets(method):
         assert all(value > 0 for value in rates.values())
 
 
+def test_printed_rates_are_those_of_the_paper_in_our_units():
+    erider, agad = (printed.rates_of("lenet", method) for method in ("erider", "agad"))
+    assert erider == {
+        "learning_rate": 0.5, "transfer_rate": 0.05, "digital_rate": 0.05, "chop_prob": 0.05,
+        "gamma": 0.1,
+    }  # fmt: skip
+    # AGAD's transfer rate is multiplied by the global one, E-RIDER's isn't.
+    assert agad["transfer_rate"] == pytest.approx(0.2 * 0.05)
+    speed = [rates["learning_rate"] * rates["transfer_rate"] for rates in (erider, agad)]
+    assert speed[0] / speed[1] == pytest.approx(250)
+    assert printed.rates_of("fcn", "agad")["transfer_rate"] == pytest.approx(0.3 * 0.05)
+    ttv2 = printed.rates_of("lenet", "ttv2")
+    assert (ttv2["thres_scale"], ttv2["momentum"], ttv2["digital_rate"]) == (0.8, 0.1, 0.005)
+    assert ttv2["transfer_rate"] == pytest.approx(0.005 * 0.005)
+
+
+def test_printed_rates_reach_the_training_and_every_method_gets_what_it_takes():
+    of = {"printed": {"erider": 0.5, "agad": 0.01}, "printed_erider": {"erider": 0.5, "agad": 0.5}}
+    for rates, expected in of.items():
+        config = robustness.Config(net="lenet", rates=rates)
+        for method, learning_rate in expected.items():
+            given = robustness.rates_of(config, method)
+            assert given["learning_rate"] == learning_rate
+            assert ("gamma" in given) == (method == "erider")
+            train = robustness.train_of(config, method)
+            assert (train.digital_rate, train.digital_decay, train.analog_decay) == (0.05, 1, 1)
+    assert robustness.train_of(robustness.Config(net="lenet"), "agad").digital_rate == 0.01
+
+
+def test_ttv2_with_printed_rates_cannot_move_what_is_behind_the_first_convolution():
+    """H gains at most beta |P| / (0.8 dw_min) per read, and a column of 400 waits 400 steps."""
+    rates = printed.rates_of("lenet", "ttv2")
+    cells = spt.presets.reram_array_hfo2()
+    largest = float(cells.w_max - cells.w_min)
+    per_read = rates["transfer_rate"] * largest / (rates["thres_scale"] * float(cells.dw_min))
+    reads = 40 * 7500 / 400
+    assert reads * per_read < 1
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--chunk", "0"], "at least 1"),
         (["--stds", "-0.1"], "standard deviations"),
         (["--net", "lenet", "--dataset", "digits"], "28 x 28"),
+        (["--rates", "printed", "--methods", "rider"], "other --methods"),
     ],
 )
 def test_wrong_values_are_refused(tmp_path, flags, message):

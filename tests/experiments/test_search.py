@@ -62,6 +62,51 @@ def test_the_best_has_the_highest_mean_over_cells():
     assert search.best_of(records) == (1, {"learning_rate": 2.0})
 
 
+EARLIER = """method,learning_rate,transfer_rate,chop_prob,gamma,eta,score
+agad,1,0.1,0.2,,,70
+agad,2,0.2,0.2,,,90
+agad,3,0.3,0.2,,,80
+ttv2,4,0.4,,,,60
+"""
+
+
+def test_the_best_of_earlier_searches_are_tried_again_each_of_them_once(tmp_path):
+    one, other = tmp_path / "search.csv", tmp_path / "tuned.csv"
+    one.write_text(EARLIER)
+    other.write_text("".join(EARLIER.splitlines(keepends=True)[:3]))
+    found = search.earlier_candidates("agad", search.Config(earlier=(one, other), keep=2))
+    assert {name: list(values) for name, values in found.items()} == {
+        "learning_rate": [2, 3, 1], "transfer_rate": [0.2, 0.3, 0.1], "chop_prob": [0.2, 0.2, 0.2],
+    }  # fmt: skip
+
+
+def test_a_run_with_earlier_candidates_scores_nothing_else(tmp_path):
+    table = tmp_path / "search.csv"
+    table.write_text(EARLIER)
+    flags = ["--smoke", "--earlier", str(table), "--out", str(tmp_path / "again")]
+    search.main(flags)
+    (row,) = read_rows(tmp_path / "again" / "search.csv")
+    assert (row["method"], row["stage"], row["learning_rate"]) == ("ttv2", "again", "4")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "no search.csv or tuned.csv"),
+        ("a,b\n1,2\n", "no search.csv or tuned.csv"),
+        (EARLIER.replace("90", "high"), "no search.csv or tuned.csv"),
+        (EARLIER.replace("ttv2", "other"), "no candidates of ttv2"),
+    ],
+)
+def test_what_is_no_table_of_a_search_is_refused(tmp_path, text, message):
+    table = tmp_path / "search.csv"
+    if text is not None:
+        table.write_text(text)
+    method = "ttv2" if "candidates" in message else "agad"
+    with pytest.raises(SystemExit, match=message):
+        search.earlier_candidates(method, search.Config(earlier=(table,)))
+
+
 def test_validation_is_training_data_that_is_not_trained_on():
     whole = data.load("digits")
     some = search.split(whole, 900, 500)
