@@ -321,6 +321,20 @@ SECTIONS = (
         "Table 1 with the rates of Table 2", "robustness_lenet_fcn_rates",
         "Table 1, corners, with the rates of Table 2",
     ),
+    _table(
+        "Table 1 with the rates that the paper prints", "robustness_lenet_printed",
+        "Table 1, each method with the rates printed for it",
+    ),
+    Section(
+        "Table 1, AGAD with the rates that the paper prints for E-RIDER",
+        "robustness_lenet_printed_erider",
+        partial(results_robustness.accuracy, "robustness_lenet_printed_erider"),
+        "Table 1, AGAD with the rates printed for E-RIDER",
+        partial(
+            results_robustness.with_equal_rates, "robustness_lenet_printed",
+            "robustness_lenet_printed_erider",
+        ),
+    ),
     Section("Calibration with fewer pulses", "fast_calibration", results_calibration.text),
     Section("Symmetric points that drift", "sp_drift", results_drift.text),
 )  # fmt: skip

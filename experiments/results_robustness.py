@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from experiments import robustness
 from experiments.parameters import table
 from experiments.results_files import configured, number, plural, read_rows, settings, shown
@@ -52,6 +54,27 @@ def facts(folder: str) -> list[str]:
     if "erider" in methods:
         found.append(within(by, cells, POINTS[configured(folder)["net"]]))
     return found
+
+
+def with_equal_rates(own: str, given: str) -> list[str]:
+    """What AGAD gains by the rates of E-RIDER.
+
+    Args:
+      own: folder of a run in which each method has its own rates.
+      given: folder of the run in which AGAD has those of E-RIDER.
+    """
+    (_, cells, of_own), (_, _, of_given) = cell_by_cell(own), cell_by_cell(given)
+
+    def accuracies(rows, method):
+        return np.array([float(rows[method, *cell]["accuracy_percent"]) for cell in cells])
+
+    agad = accuracies(of_given, "agad")
+    gains, leads = agad - accuracies(of_own, "agad"), accuracies(of_own, "erider") - agad
+    return [
+        f"With the rates of E-RIDER AGAD has {from_to(gains, '+.2f')} points more than with its "
+        f"own. E-RIDER is ahead of it by {from_to(leads, '+.2f')} then, {leads.mean():+.2f} on "
+        "average."
+    ]
 
 
 def beside_paper(row: dict[str, str]) -> str:
@@ -115,7 +138,7 @@ def span(by: dict[tuple, dict[str, str]], methods: list[str], column: str) -> st
     return f"{SPANS[column]}: {', '.join(map(of, methods))}."
 
 
-def from_to(numbers: list[float], form: str) -> str:
+def from_to(numbers: Any, form: str) -> str:
     """The smallest and the largest number; one, where they look alike."""
     return " to ".join(dict.fromkeys(format(end(numbers), form) for end in (min, max)))
 

@@ -62,8 +62,8 @@ class Config:
       stds: reference standard deviations.
       seeds: seeds per cell of the table.
       epochs: passes over the training set; the paper has 40.
-      rates: "searched" (`experiments.search`), "printed" (the paper's, `experiments.printed`), or
-        "printed_erider", those that the paper prints for E-RIDER, for every method.
+      rates: "searched" (`experiments.search`), "printed" in the paper, of its released "scripts"
+        (both `experiments.printed`), or "printed_erider", E-RIDER's printed ones for all.
       reads_per_transfer: columns of the residual array read per step.
       chunk: most members (cells x seeds) in one program; default 72, 4 on a CPU.
       out: folder for the results.
@@ -84,7 +84,7 @@ class Config:
     stds: tuple[float, ...] = (0.05, 0.2, 0.3, 0.4, 0.7, 1.0)
     seeds: int = 3
     epochs: int = 40
-    rates: Literal["searched", "printed", "printed_erider"] = "searched"
+    rates: Literal["searched", "printed", "scripts", "printed_erider"] = "searched"
     reads_per_transfer: int = 1
     chunk: int | None = None
     out: Path = Path("runs/robustness")
@@ -152,7 +152,8 @@ def rates_of(config: Config, method: str) -> dict[str, float]:
     """The numbers that a method is given."""
     if config.rates == "searched":
         return tuned.rates_of(config.net, method)
-    found = printed.rates_of(config.net, "erider" if config.rates == "printed_erider" else method)
+    of = "erider" if config.rates == "printed_erider" else method
+    found = printed.rates_of(config.net, of, scripts=config.rates == "scripts")
     return {name: value for name, value in found.items() if name in tuned.takes(method)}
 
 
@@ -222,9 +223,9 @@ def check(config: Config) -> None:
         )
     if not (config.methods and config.means and config.stds):
         raise SystemExit("--methods, --means and --stds need at least one value each.")
-    if config.rates == "printed" and not set(config.methods) <= set(printed.METHODS):
+    if config.rates in ("printed", "scripts") and not set(config.methods) <= set(printed.METHODS):
         raise SystemExit(
-            f"--rates printed has numbers for {', '.join(printed.METHODS)}, not for all of "
+            f"--rates {config.rates} has numbers for {', '.join(printed.METHODS)}, not for all of "
             f"{', '.join(config.methods)}; give other --methods, or --rates searched."
         )
     if min(config.stds) < 0:

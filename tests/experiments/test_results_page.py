@@ -53,6 +53,28 @@ def test_orders_and_differences_are_counted_cell_by_cell():
     )
 
 
+def test_what_agad_gains_by_the_rates_of_erider_is_told_cell_by_cell(monkeypatch):
+    cells = [("0", "1"), ("0.4", "1")]
+    accuracies = {
+        "own": {"erider": ("94", "93"), "agad": ("90", "91")},
+        "given": {"agad": ("94.5", "92")},
+    }
+
+    def read(folder):
+        by = {
+            (method, *cell): {"accuracy_percent": value}
+            for method, values in accuracies[folder].items()
+            for cell, value in zip(cells, values, strict=True)
+        }
+        return list(accuracies[folder]), cells, by
+
+    monkeypatch.setattr(results_robustness, "cell_by_cell", read)
+    assert results_robustness.with_equal_rates("own", "given") == [
+        "With the rates of E-RIDER AGAD has +1.00 to +4.50 points more than with its own. E-RIDER "
+        "is ahead of it by -0.50 to +1.00 then, +0.25 on average."
+    ]
+
+
 def test_a_span_goes_from_the_least_to_the_largest():
     pulses = {
         ("erider", "0", "1"): "0.3",

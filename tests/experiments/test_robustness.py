@@ -140,6 +140,17 @@ def test_printed_rates_reach_the_training_and_every_method_gets_what_it_takes():
     assert robustness.train_of(robustness.Config(net="lenet"), "agad").digital_rate == 0.01
 
 
+def test_scripts_differ_from_the_paper_where_their_table_says_so():
+    erider, agad = (printed.rates_of("lenet", m, scripts=True) for m in ("erider", "agad"))
+    assert (erider["learning_rate"], erider["transfer_rate"]) == (0.1, 0.02)
+    assert (agad["learning_rate"], agad["transfer_rate"]) == (0.01, pytest.approx(0.5 * 0.05))
+    fcn = printed.rates_of("fcn", "erider", scripts=True)
+    assert (fcn["chop_prob"], fcn["gamma"], fcn["learning_rate"]) == (0.1, 0.01, 0.5)
+    assert printed.rates_of("lenet", "ttv2", scripts=True) == printed.rates_of("lenet", "ttv2")
+    config = robustness.Config(net="lenet", rates="scripts")
+    assert robustness.rates_of(config, "agad") == agad
+
+
 def test_ttv2_with_printed_rates_cannot_move_what_is_behind_the_first_convolution():
     """H gains at most beta |P| / (0.8 dw_min) per read, and a column of 400 waits 400 steps."""
     rates = printed.rates_of("lenet", "ttv2")
