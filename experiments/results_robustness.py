@@ -156,9 +156,10 @@ def searched(folder: str) -> str:
     ]
     first, flags = rows[0], configured(folder)
     reads = flags.get("reads_per_transfer") or settings(folder)["reads"]  # no flag at first
+    origin = ", the best of earlier searches" if flags.get("earlier") else ""
     return (
         f"{table(('method', *(RATES[name] for name in names), 'validation %'), lines)}\n\n"
-        f"{first['candidates']} candidates, {first['steps']} steps each, "
+        f"{first['candidates']} candidates{origin}, {first['steps']} steps each, "
         f"{plural(reads, 'column')} read per step, the same for all methods, and the same "
         "choice on a part of the training set: the protocol is in `experiments/search.py`."
     )
