@@ -316,12 +316,12 @@ SECTIONS = (
         "Accuracy against offsets, LeNet-5 (Table 1): the corners", "robustness_lenet",
         "Table 1, corners",
     ),
-    _rates("Rates for Table 1", "search_lenet"),
+    _rates("Rates for Table 1", "search_lenet_again"),
     _table(
         "Table 1 with the rates of a shorter search", "robustness_lenet_one_epoch_rates",
         "Table 1, corners, with the rates of a search of one epoch",
     ),
-    _rates("A shorter search for Table 1", "search_lenet_one_epoch"),
+    _rates("A shorter search for Table 1", "search_lenet"),
     _table(
         "Table 1 with the rates of Table 2", "robustness_lenet_fcn_rates",
         "Table 1, corners, with the rates of Table 2",
