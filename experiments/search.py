@@ -314,7 +314,7 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
             for stage, marker in STAGES.items():
                 at = [(x, y) for x, y, which in points if which == stage and x is not None]
                 if at:
-                    ax.plot(*zip(*at, strict=True), marker, color=color,
+                    ax.plot(*zip(*at, strict=True), marker, color=color, mfc="none",
                             label=f"{method}, {stage}")  # fmt: skip
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
