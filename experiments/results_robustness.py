@@ -61,9 +61,9 @@ def with_equal_rates(own: str, given: str) -> list[str]:
 
     Args:
       own: folder of a run in which each method has its own rates.
-      given: folder of the run in which AGAD has those of E-RIDER.
+      given: folder of a run in which AGAD has those of E-RIDER, of some of its cells.
     """
-    (_, cells, of_own), (_, _, of_given) = cell_by_cell(own), cell_by_cell(given)
+    (_, _, of_own), (_, cells, of_given) = cell_by_cell(own), cell_by_cell(given)
 
     def accuracies(rows, method):
         return np.array([float(rows[method, *cell]["accuracy_percent"]) for cell in cells])
