@@ -302,7 +302,7 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
     """Accuracy against std, a panel per mean; the paper's as open markers on dashed lines."""
     import matplotlib.pyplot as plt
 
-    means = sorted({row["reference_mean"] for row in table})
+    means, stds = (sorted({r[f"reference_{name}"] for r in table}) for name in ("mean", "std"))
     methods = list(dict.fromkeys(row["method"] for row in table))
     figure, axes = plt.subplots(
         1, len(means), figsize=(4.2 + 2.6 * len(means), 4.2), layout="constrained",
@@ -319,6 +319,7 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
                 ax.plot(x, [r["paper_percent"] for r in at], "s--", mfc="none", color=color,
                         lw=0.8, label=f"{TITLES[method]}, paper")  # fmt: skip
         ax.set_title(f"reference mean {mean:g}")
+        ax.set_xticks(stds, [f"{std:g}" for std in stds])
         ax.set_xlabel("reference std (weight units)")
         ax.grid(alpha=0.3)
     axes[0][0].set_ylabel("test accuracy (%)")
