@@ -57,7 +57,7 @@ def facts(folder: str) -> list[str]:
 
 
 def with_equal_rates(own: str, given: str) -> list[str]:
-    """What AGAD gains by the rates of E-RIDER.
+    """What the rates of E-RIDER do to AGAD.
 
     Args:
       own: folder of a run in which each method has its own rates.
@@ -71,9 +71,9 @@ def with_equal_rates(own: str, given: str) -> list[str]:
     agad = accuracies(of_given, "agad")
     gains, leads = agad - accuracies(of_own, "agad"), accuracies(of_own, "erider") - agad
     return [
-        f"With the rates of E-RIDER AGAD has {from_to(gains, '+.2f')} points more than with its "
-        f"own. E-RIDER is ahead of it by {from_to(leads, '+.2f')} then, {leads.mean():+.2f} on "
-        "average."
+        f"With the rates of E-RIDER AGAD's accuracy differs from that with its own by "
+        f"{from_to(gains, '+.2f')} points at the end. E-RIDER is ahead of it by "
+        f"{from_to(leads, '+.2f')} then; `docs/algorithms.md` says what happens on the way."
     ]
 
 

@@ -53,7 +53,7 @@ def test_orders_and_differences_are_counted_cell_by_cell():
     )
 
 
-def test_what_agad_gains_by_the_rates_of_erider_is_told_cell_by_cell(monkeypatch):
+def test_what_the_rates_of_erider_do_to_agad_is_told_cell_by_cell(monkeypatch):
     cells = [("0", "1"), ("0.4", "1")]
     accuracies = {
         "own": {"erider": ("94", "93"), "agad": ("90", "91")},
@@ -70,8 +70,9 @@ def test_what_agad_gains_by_the_rates_of_erider_is_told_cell_by_cell(monkeypatch
 
     monkeypatch.setattr(results_robustness, "cell_by_cell", read)
     assert results_robustness.with_equal_rates("own", "given") == [
-        "With the rates of E-RIDER AGAD has +1.00 to +4.50 points more than with its own. E-RIDER "
-        "is ahead of it by -0.50 to +1.00 then, +0.25 on average."
+        "With the rates of E-RIDER AGAD's accuracy differs from that with its own by +1.00 to "
+        "+4.50 points at the end. E-RIDER is ahead of it by -0.50 to +1.00 then; "
+        "`docs/algorithms.md` says what happens on the way."
     ]
 
 
