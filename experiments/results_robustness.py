@@ -86,9 +86,9 @@ def beside_paper(row: dict[str, str]) -> str:
 def given_rates(folder: str) -> dict[str, dict[str, float]]:
     """What each method was given, with the rate of the digital parameters."""
     made = settings(folder)
-    trains = made["train"] if "digital_rate" not in made["train"] else {}  # one for all at first
+    train = made["train"]  # of each method; of all of them at first
     return {
-        method: {**given, "digital_rate": trains.get(method, made["train"])["digital_rate"]}
+        method: {**given, "digital_rate": train.get(method, train)["digital_rate"]}
         for method, given in made["rates"].items()
     }
 

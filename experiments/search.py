@@ -194,12 +194,11 @@ def score(
 def run(config: Config) -> dict[str, study.Records]:
     """Searches; every chunk is kept as it finishes. Returns the records of every chunk."""
     names = "random", "local", "keep", "epochs", "reads_per_transfer", "chunk"
-    counts = {name: getattr(config, name) for name in names}
-    if min(1 if count is None else count for count in counts.values()) < 1 or not config.methods:
+    counts = [getattr(config, name) for name in names]
+    if min(1 if count is None else count for count in counts) < 1 or not config.methods:
         flags = ", ".join("--" + name.replace("_", "-") for name in names)
         raise SystemExit(
-            f"{flags} must be at least 1, got {', '.join(map(str, counts.values()))}; --methods "
-            "needs some."
+            f"{flags} must be at least 1, got {', '.join(map(str, counts))}; --methods needs some."
         )
     chunk = config.chunk or (2 if jax.default_backend() == "cpu" else 8)
     config = dataclasses.replace(config, chunk=chunk)

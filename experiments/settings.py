@@ -166,7 +166,7 @@ def analog(
       dataset: the data set, whose size sets when rates fall.
       method: of the residual family, as in `spt.analog_update`. "exact" is the faster one where
         hardly any cell gets a second pulse in a step.
-      buffer: the same, in the place of the usual one.
+      buffer: of the residual family, in front of W, in the place of the algorithm's own.
     """
     train, rates = setting.train, setting.rates
 
