@@ -6,9 +6,9 @@ from experiments.results_files import configured, read_rows
 GOAL = 10  # times fewer pulses
 
 
-def text() -> str:
+def text(folder: str) -> str:
     """The section: factors at equal error, and where the goal is reached."""
-    rows, flags = read_rows("fast_calibration", "fast_calibration"), configured("fast_calibration")
+    rows, flags = read_rows(folder, "fast_calibration"), configured(folder)
     counts = list(dict.fromkeys(row["pulses"] for row in rows))
     lines: dict[tuple, list[str]] = {}
     for row in rows:

@@ -7,9 +7,9 @@ from experiments.parameters import table
 from experiments.results_files import Rows, number, read_rows, shown
 
 
-def text() -> str:
+def text(folder: str) -> str:
     """The section: the least error of every drift, and how far it is from theory."""
-    rows = read_rows("sp_drift", "sp_drift")
+    rows = read_rows(folder, "sp_drift")
     kinds = dict.fromkeys((row["algorithm"], row["moves"], row["drift"]) for row in rows)
     lines = []
     for kind in kinds:

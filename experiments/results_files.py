@@ -32,6 +32,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' if count > 1 else ''}"
 
 
+def from_to(numbers: Any, form: str) -> str:
+    """The smallest and the largest number; one, where they look alike."""
+    return " to ".join(dict.fromkeys(format(end(numbers), form) for end in (min, max)))
+
+
 def provenance(folder: str) -> str:
     """The command of a result and the versions it ran with."""
     manifest = json.loads((RESULTS / folder / "manifest.json").read_text())

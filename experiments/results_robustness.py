@@ -6,7 +6,15 @@ import numpy as np
 
 from experiments import robustness
 from experiments.parameters import table
-from experiments.results_files import configured, number, plural, read_rows, settings, shown
+from experiments.results_files import (
+    configured,
+    from_to,
+    number,
+    plural,
+    read_rows,
+    settings,
+    shown,
+)
 
 Cell = tuple[str, str]  # reference mean and std, as they are written in the files
 
@@ -25,15 +33,12 @@ def accuracy(folder: str) -> str:
     lines = [(*cell, *(beside_paper(by[method, *cell]) for method in methods)) for cell in cells]
     reads, seeds = settings(folder)["reads_per_transfer"], flags["seeds"]
     spans = [span(by, methods, name) for name in SPANS if name in next(iter(by.values()))]
-    return "\n\n".join(
-        [
-            table(head, lines),
-            f"Test accuracy in %. {len(cells)} of the table's 24 cells, {flags['epochs']} of the "
-            f"paper's 40 epochs, {seeds} of its 3 seeds; {plural(reads, 'column')} of P read per "
-            f"step (paper: 1). Rates: {rates(given_rates(folder))}. With 10,000 test images an "
-            "accuracy of 94 % has a standard error of 0.24 points, a difference 0.34.",
-            "\n".join(f"* {fact}" for fact in facts(folder) + spans),
-        ]
+    return (
+        f"{table(head, lines)}\n\nTest accuracy in %. {len(cells)} of the table's 24 cells, "
+        f"{flags['epochs']} of the paper's 40 epochs, {seeds} of its 3 seeds; "
+        f"{plural(reads, 'column')} of P read per step (paper: 1). Rates: "
+        f"{rates(given_rates(folder))}. With 10,000 test images an accuracy of 94 % has a standard "
+        f"error of 0.24 points, a difference 0.34. {' '.join(spans)}"
     )
 
 
@@ -136,11 +141,6 @@ def span(by: dict[tuple, dict[str, str]], methods: list[str], column: str) -> st
         return f"{robustness.TITLES[method]} {from_to(found, '.2g')}"
 
     return f"{SPANS[column]}: {', '.join(map(of, methods))}."
-
-
-def from_to(numbers: Any, form: str) -> str:
-    """The smallest and the largest number; one, where they look alike."""
-    return " to ".join(dict.fromkeys(format(end(numbers), form) for end in (min, max)))
 
 
 def searched(folder: str) -> str:

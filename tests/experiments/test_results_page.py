@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments import results_files, results_page, results_robustness
+from experiments import results_figures, results_files, results_page, results_robustness
 from experiments.results_page import RESULTS, committed
 
 
@@ -101,9 +101,9 @@ def test_losses_of_the_resnet_are_compared_point_by_point():
     cells = [("0.4", "0.05"), ("0.2", "0.4")]
     losses = {"erider": ("0.5", "0.3"), "agad": ("0.4", "0.6")}
     by = {(m, *c): {"train_loss": x} for m in losses for c, x in zip(cells, losses[m], strict=True)}
-    assert results_page.lower(by, cells, "erider", "agad") == (
+    assert results_figures.lower(by, cells, "erider", "agad") == (
         "The loss of E-RIDER is below that of AGAD at 1 of 2 points (authors: 6 of 6), "
         "differences from -0.300 to +0.100."
     )
     by |= {("ttv2", *cell): {"train_loss": "1"} for cell in cells}
-    assert "at 2 of 2 points (authors: 5 of 6)" in results_page.lower(by, cells, "agad", "ttv2")
+    assert "at 2 of 2 points (authors: 5 of 6)" in results_figures.lower(by, cells, "agad", "ttv2")
