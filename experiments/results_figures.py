@@ -14,8 +14,6 @@ from experiments.results_files import (
     shown,
 )
 
-BUDGET = {"two_stage": "two-stage TT-v2", "erider": "E-RIDER"}
-
 
 def accuracy_of_zero_shifting(folder: str) -> str:
     """Fig. 1a."""
@@ -65,7 +63,8 @@ def budget(folder: str) -> str:
     rows = read_rows(folder, "pulse_budget")
     lines = [
         (
-            BUDGET[row["method"]],
+            row["target"],
+            pulse_budget.TITLES[row["method"]],
             row["states"],
             row["calibration"],
             f"{row['reached']} of {row['seeds']}",
@@ -76,36 +75,33 @@ def budget(folder: str) -> str:
         )
         for row in rows
     ]
-    head = ("method", "states", "N", "reached", "epochs", "pulse slots", "pulses per cell",
-            "paper's slots (LeNet-5)")  # fmt: skip
+    head = ("target", "method", "states", "N", "reached", "epochs", "pulse slots",
+            "pulses per cell", "paper's slots (LeNet-5)")  # fmt: skip
     flags, given = configured(folder), settings(folder)["rates"]
     rates = "; ".join(
         f"{name} learning rate {given[method][0]:g}, transfer rate {given[method][1]:g}"
-        for method, name in BUDGET.items()
+        for method, name in pulse_budget.TITLES.items()
     )
     return (
-        f"{table(head, lines)}\n\nMean and standard error over seeds, {flags['dataset']}, target "
-        f"{flags['target']:g}. Rates: {rates}. In TT-v2 the model sees W alone, in E-RIDER the "
-        "residual too."
+        f"{table(head, lines)}\n\nMean and standard error over seeds, {flags['dataset']}. "
+        f"Rates: {rates}. In TT-v2 the model sees W alone, in E-RIDER the residual too."
     )
 
 
 def verdicts(folder: str) -> list[str]:
     """Whether E-RIDER needs fewer pulses everywhere, here and in the paper, and fewer epochs."""
     rows = read_rows(folder, "pulse_budget")
-    numeric = [
-        {"method": r["method"], **{name: number(r[name]) for name in ("states", "slots", "epochs")}}
-        for r in rows
-    ]
+    numbers = ("target", "states", "slots", "epochs")
+    numeric = [{"method": r["method"], **{name: number(r[name]) for name in numbers}} for r in rows]
     paper = [
         {"method": method, "states": states, "slots": slots}
         for (method, states, _), slots in pulse_budget.published().items()
     ]
-    return [
-        f"Here: {pulse_budget.verdict(numeric)}",
-        f"By the paper's own numbers: {pulse_budget.verdict(paper)}",
-        epochs_alone(numeric),
+    here = [
+        f"Target {target:g}: {pulse_budget.verdict(part)} {epochs_alone(part)}"
+        for target, part in pulse_budget.by_target(numeric).items()
     ]
+    return [*here, f"By the paper's own numbers: {pulse_budget.verdict(paper)}"]
 
 
 def epochs_alone(rows: list[dict[str, Any]]) -> str:
@@ -120,7 +116,7 @@ def epochs_alone(rows: list[dict[str, Any]]) -> str:
         f"{states:g} states {span('two_stage', states)} and {span('erider', states)}"
         for states in dict.fromkeys(row["states"] for row in rows)
     ]
-    return f"Epochs to the target, two-stage with any N, and E-RIDER: {'; '.join(said)}."
+    return f"Epochs, two-stage with any N and E-RIDER: {'; '.join(said)}."
 
 
 def training_after_zero_shifting(folder: str) -> str:

@@ -32,7 +32,7 @@ from experiments.training import UNITS, member_keys, train_population
 
 REFERENCE = Path(__file__).parent / "reference" / "figure_2_losses.csv"
 RATES = {  # of the residual array, of the transfer
-    "digits": {"tiki_taka": (3.2, 0.064), "erider": pulse_budget.RATES["erider"]},
+    "digits": {"tiki_taka": (3.2, 0.064), "erider": pulse_budget.RATES["digits"]["erider"]},
     "mnist": {"tiki_taka": (3.2, 0.1), "erider": (3.2, 0.1)},
 }
 RECORDS = ("train_loss", "test_accuracy", "pulses_training", "pulses_transfer")
