@@ -23,6 +23,7 @@ def test_a_smoke_run_writes_everything_and_a_resumed_one_computes_nothing(
     assert (tmp_path / f"{name}.png").stat().st_size > 10_000
     assert (tmp_path / f"{name}.nc").exists() and (tmp_path / "manifest.json").exists()
     if name == "pulse_budget":
+        assert {r["target"] for r in rows} == {"5"}
         assert [(r["method"], r["calibration"], r["reached"]) for r in rows] == [
             ("two_stage", "4000", "2"), ("erider", "0", "2"),
         ]  # fmt: skip
@@ -68,6 +69,25 @@ def test_the_verdict_counts_comparisons_at_the_same_number_of_states(two_stage, 
     assert text in pulse_budget.verdict(rows)
 
 
+def test_every_target_has_epochs_and_costs_of_its_own():
+    """One seed, 10 slots per epoch, N = 100: the loss is 0.15 after the first epoch, then 0.05."""
+    records = {name: np.array([[[0.15, 0.05]]]) for name in pulse_budget.RECORDS}
+    records["pulses_training"] = np.array([[[3.0, 7.0]]])
+    config = pulse_budget.Config(states=(500,), pulses=(100,), targets=(0.2, 0.1, 0.01), seeds=1)
+    dataset = pulse_budget.label(config, {"two_stage": records, "erider": records}, 10)
+    parts = pulse_budget.by_target(pulse_budget.rows(dataset))
+    assert [(target, len(part)) for target, part in parts.items()] == [
+        (0.2, 2),
+        (0.1, 2),
+        (0.01, 2),
+    ]
+    two_stage, erider = zip(*parts.values(), strict=True)
+    assert [row["epochs"] for row in erider] == [1, 2, None]
+    assert [row["slots"] for row in two_stage] == [110, 120, None]
+    assert [row["slots"] for row in erider] == [10, 20, None]
+    assert [row["cell_pulses"] for row in erider] == pytest.approx([3.15, 7.05, None])
+
+
 def test_the_paper_s_own_numbers_contradict_consistently_lower():
     known = pulse_budget.published()
     rows = [{"method": m, "states": s, "slots": slots} for (m, s, _), slots in known.items()]
@@ -81,3 +101,9 @@ def test_the_paper_s_own_numbers_contradict_consistently_lower():
 def test_wrong_values_are_refused(tmp_path, name, flags):
     with pytest.raises(SystemExit, match="positive"):
         MODULES[name].main(["--out", str(tmp_path), *flags])
+
+
+@pytest.mark.parametrize("targets", [["0"], ["0.2", "-0.1"], []])
+def test_targets_must_be_positive(tmp_path, targets):
+    with pytest.raises(SystemExit, match="positive"):
+        pulse_budget.main(["--out", str(tmp_path), "--targets", *targets])
