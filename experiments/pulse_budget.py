@@ -35,6 +35,7 @@ RATES = {  # of P, of the transfer
     "digits": {"two_stage": (0.8, 2.5), "erider": (0.8, 2.5)},
     "mnist": {"two_stage": (3.2, 0.5), "erider": (3.2, 0.5)},
 }
+Point = tuple[str, int, int]  # method, states, N
 TITLES = {"two_stage": "two-stage", "erider": "E-RIDER"}
 RECORDS = ("train_loss", "pulses_training", "pulses_transfer")
 
@@ -52,8 +53,8 @@ class Config:
       epochs: passes over the training set after which a run has failed.
       out: folder for the results.
       overwrite: replace results of another configuration in that folder.
-      resume: go on where an earlier run stopped, also within a method, after its last epoch.
-      distributed: share the methods out among the processes of a Slurm (or other) job.
+      resume: go on where an earlier run stopped, also within a part, after its last epoch.
+      distributed: share the parts out among the processes of a Slurm (or other) job.
       smoke: a tiny net for two epochs, to see that everything works.
     """
 
@@ -90,27 +91,31 @@ def make_analog(method: str, key: Any, cells: Any, setting: Setting, alpha: Any,
     return spt.erider(alpha, gamma=rates.gamma, eta=1.0, chop_prob=rates.chop_prob, **shared)
 
 
-def points(method: str, config: Config) -> list[tuple[int, int]]:
-    """(states, N) of a method."""
-    pulses = config.pulses if method == "two_stage" else (0,)
-    return [(states, n) for states in config.states for n in pulses]
+def points(config: Config) -> dict[str, list[Point]]:
+    """What is trained in one program: a method at a number of states, with every N."""
+    calibrations = {"two_stage": config.pulses, "erider": (0,)}
+    return {
+        f"{method}_{states}": [(method, states, n) for n in pulses]
+        for method, pulses in calibrations.items()
+        for states in config.states
+    }
 
 
-def train_method(
-    method: str, config: Config, setting: Setting, dataset: Any
+def train_points(
+    name: str, config: Config, setting: Setting, dataset: Any
 ) -> dict[str, np.ndarray]:
-    """The records of all points and seeds, shape (points, seeds, epochs)."""
+    """The records of the points that go by this name, shape (points, seeds, epochs)."""
+    here = points(config)[name]
+    method, states, _ = here[0]
     alpha, beta = rates_of(config.dataset)[method]
-    here = points(method, config)
-    numbers: dict[str, Any] = {"dw_min": [2 / states for states, _ in here]}
+    numbers: dict[str, Any] = {"dw_min": [2 / states for _ in here]}
     if method == "two_stage":
-        offsets = [calibrated.offset(n, 2 / states) for states, n in here]
+        offsets = [calibrated.offset(n, 2 / states) for *_, n in here]
         numbers |= {"mean": [mu for mu, _ in offsets], "std": [sigma for _, sigma in offsets]}
 
-    def make(key, dw_min, mean=None, std=None):
-        known = method == "two_stage"
+    def make(key, dw_min, **offset):
         cells = (
-            calibrated.calibrated(dw_min, mean, std) if known else calibrated.uncalibrated(dw_min)
+            calibrated.calibrated(dw_min, **offset) if offset else calibrated.uncalibrated(dw_min)
         )
         return make_analog(method, key, cells, setting, alpha, beta)
 
@@ -120,8 +125,8 @@ def train_method(
         dataset,
         member_keys(np.tile(np.arange(config.seeds), len(here)), fast_random=True),
         numbers={name: np.repeat(values, config.seeds) for name, values in numbers.items()},
-        progress=method.ljust(10),
-        checkpoint=study.checkpoint(config.out, method),
+        progress=name.ljust(14),
+        checkpoint=study.checkpoint(config.out, name),
     )
     return {name: records[name].reshape(len(here), config.seeds, -1) for name in RECORDS}
 
@@ -138,11 +143,13 @@ def run(config: Config) -> Any:
     if config.smoke:
         setting, dataset = small(setting, dataset)
     per_epoch = steps_per_epoch(setting.train, dataset) * SLOTS
-    rates = rates_of(config.dataset)
-    settings = {"setting": setting, "rates": rates, "slots": SLOTS}
+    settings = {"setting": setting, "rates": rates_of(config.dataset), "slots": SLOTS}
     finished = study.collect(
         config.out,
-        {m: (lambda m=m: train_method(m, config, setting, dataset)) for m in rates},
+        {
+            name: (lambda name=name: train_points(name, config, setting, dataset))
+            for name in points(config)
+        },
         spt.results.manifest({"config": dataclasses.asdict(config), **settings}, seed=0),
         lambda records: write(config, label(config, records, per_epoch)),
         resume=config.resume,
@@ -153,7 +160,7 @@ def run(config: Config) -> Any:
 
 def label(config: Config, finished: dict[str, study.Records], slots_per_epoch: int) -> Any:
     """Names and units for the records, and the costs; NaN where the target was not reached."""
-    here = [(method, *point) for method in finished for point in points(method, config)]
+    here = [point for name in finished for point in points(config)[name]]
     joined = {
         name: np.concatenate([records[name] for records in finished.values()]) for name in RECORDS
     }

@@ -74,7 +74,7 @@ def test_every_target_has_epochs_and_costs_of_its_own():
     records = {name: np.array([[[0.15, 0.05]]]) for name in pulse_budget.RECORDS}
     records["pulses_training"] = np.array([[[3.0, 7.0]]])
     config = pulse_budget.Config(states=(500,), pulses=(100,), targets=(0.2, 0.1, 0.01), seeds=1)
-    dataset = pulse_budget.label(config, {"two_stage": records, "erider": records}, 10)
+    dataset = pulse_budget.label(config, {"two_stage_500": records, "erider_500": records}, 10)
     parts = pulse_budget.by_target(pulse_budget.rows(dataset))
     assert [(target, len(part)) for target, part in parts.items()] == [
         (0.2, 2),
