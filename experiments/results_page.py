@@ -86,11 +86,25 @@ SECTIONS = (
     ),
     _table("One cell of Table 2, more seeds", "robustness_seeds", "Table 2 at mean 0 and std 1"),
     _table("Table 2: all cells, a short run", "robustness_fcn"),
+    _table(
+        "Table 2 with the rates that the paper prints", "robustness_fcn_printed",
+        "Table 2, each method with the rates printed for it",
+    ),
+    _table(
+        "Table 2 with the rates that the paper prints, a column per image",
+        "robustness_fcn_printed_reads",
+        "Table 2, each method with the rates printed for it and a column read per image",
+    ),
     _rates("Rates for Table 2", "search_fcn"),
     _rates("One column per step: not used, `experiments/tuned.py` says why", "search_fcn_one_read"),
     _table(
         "Accuracy against offsets, LeNet-5 (Table 1): the corners", "robustness_lenet",
         "Table 1, corners",
+    ),
+    Section(
+        "TT-v2 in the corners of Table 1", "robustness_lenet_ttv2", robustness.accuracy,
+        "Table 1, corners, TT-v2",
+        partial(robustness.in_two_runs, "robustness_lenet"),
     ),
     _rates("Rates for Table 1", "search_lenet_again"),
     _table(
@@ -111,6 +125,10 @@ SECTIONS = (
         "robustness_lenet_printed_erider",
         robustness.accuracy, "Table 1, AGAD with the rates printed for E-RIDER",
         partial(robustness.with_equal_rates, "robustness_lenet_printed"),
+    ),
+    _table(
+        "Table 1 with the rates of the released scripts", "robustness_lenet_scripts",
+        "Table 1, each method with the rates of the released scripts",
     ),
     Section("Calibration with fewer pulses", "fast_calibration", results_calibration.text),
     Section("Symmetric points that drift", "sp_drift", results_drift.text),
