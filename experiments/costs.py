@@ -7,7 +7,6 @@ Time, digital storage, memory traffic and operations of `spt.costs` for the publ
 array that you describe.
 """
 
-import csv
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -56,8 +55,7 @@ class Config:
 
 def compared() -> list[dict[str, Any]]:
     """One row per published number: published and computed time."""
-    with PUBLISHED.open() as file:
-        published = {row["algorithm"]: row for row in csv.DictReader(file)}
+    published = {row["algorithm"]: row for row in tables.read_csv(PUBLISHED)}
     rows = []
     for name, (algorithm, options) in NAMES.items():
         cost = spt.costs.update_cost(algorithm, spt.costs.ArrayHardware(**options))

@@ -23,10 +23,10 @@ files may override, and their schedules (LeNet-5 a tenth after 30 of 50 epochs, 
 net half every 15).
 """
 
-import csv
 import dataclasses
 from pathlib import Path
 
+from experiments import tables
 from experiments.training import TrainConfig
 
 REFERENCE = Path(__file__).parent / "reference" / "tables_3_4_5_hyperparameters.csv"
@@ -43,8 +43,7 @@ def rates_of(net: str, method: str, *, scripts: bool = False) -> dict[str, float
     AGAD and E-RIDER have a chop_prob, E-RIDER a gamma, TT-v2 a thres_scale and a momentum. With
     `scripts` they are those of the released scripts, where these differ from the paper.
     """
-    with REFERENCE.open() as file:
-        rows = {row["parameter"]: row for row in csv.DictReader(file)}
+    rows = {row["parameter"]: row for row in tables.read_csv(REFERENCE)}
     differing = in_scripts(net, method) if scripts else {}
 
     def value(name, net=net):
@@ -67,8 +66,7 @@ def rates_of(net: str, method: str, *, scripts: bool = False) -> dict[str, float
 
 def in_scripts(net: str, method: str) -> dict[str, str]:
     """Numbers of a method of a net in the released scripts that aren't those of the paper."""
-    with SCRIPTS.open() as file:
-        items = {row["item"].rpartition(" ")[::2]: row["script"] for row in csv.DictReader(file)}
+    items = {row["item"].rpartition(" ")[::2]: row["script"] for row in tables.read_csv(SCRIPTS)}
     of = f"{_IN_SCRIPTS[net]} {_IN_SCRIPTS.get(method)}"
     return {name: text.split()[0] for (whose, name), text in items.items() if whose == of}
 

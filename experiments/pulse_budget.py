@@ -17,7 +17,6 @@ likewise: 0.087 of 0.087 to 0.136 for E-RIDER, 0.071 of 0.071 to 0.101 for the t
 Every one of them reached 0.2 in the second epoch. All else is `experiments.settings`.
 """
 
-import csv
 import dataclasses
 import itertools
 import sys
@@ -208,13 +207,12 @@ def epochs_to(loss: np.ndarray, target: float) -> np.ndarray:
 def published() -> dict[tuple[str, int, int], float | None]:
     """(method, states, N) -> total pulses in the paper's figure; None where it fails."""
     names = {"two-stage": "two_stage", "E-RIDER": "erider"}
-    with REFERENCE.open() as file:
-        return {
-            (names[r["method"]], int(r["states"]), int(r["N_zs"])): float(r["total_pulses"])
-            if r["total_pulses"]
-            else None
-            for r in csv.DictReader(file)
-        }
+    return {
+        (names[r["method"]], int(r["states"]), int(r["N_zs"])): float(r["total_pulses"])
+        if r["total_pulses"]
+        else None
+        for r in tables.read_csv(REFERENCE)
+    }
 
 
 def rows(dataset: Any) -> list[dict[str, Any]]:

@@ -27,7 +27,6 @@ Its rates belong to another program's units. `RATES` are for each method the bes
 tried on CIFAR-100. The digital rate is the same for all methods.
 """
 
-import csv
 import dataclasses
 import sys
 from pathlib import Path
@@ -227,11 +226,9 @@ def label(config: Config, finished: dict[str, study.Records]) -> Any:
 
 def published() -> dict[tuple[str, float], float]:
     """(method, std) -> training loss at mean 0.4 in the authors' plotting script."""
-    with REFERENCE.open() as file:
-        rows = list(csv.DictReader(file))
     return {
         (method, float(row["ref_std"])): float(row[name])
-        for row in rows
+        for row in tables.read_csv(REFERENCE)
         for method, name in robustness.NAMES.items()
     }
 

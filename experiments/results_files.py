@@ -1,9 +1,10 @@
 """Committed results under experiments/results: their rows, flags and origin, for the page."""
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
+
+from experiments import tables
 
 RESULTS = Path(__file__).parent / "results"
 Rows = list[dict[str, str]]
@@ -11,8 +12,7 @@ Rows = list[dict[str, str]]
 
 def read_rows(folder: str, name: str) -> Rows:
     """The rows of a committed CSV file."""
-    with (RESULTS / folder / f"{name}.csv").open() as file:
-        return list(csv.DictReader(file))
+    return tables.read_csv(RESULTS / folder / f"{name}.csv")
 
 
 def number(text: str) -> float | None:

@@ -17,7 +17,6 @@ net for the whole table. A full run, 40 epochs and 3 seeds, takes a GPU. One col
 step, as in the paper: the first layer's 784 columns 7.6 times in an epoch of 6,000 steps.
 """
 
-import csv
 import dataclasses
 import sys
 import time
@@ -207,10 +206,8 @@ def report(name: str, seconds: float, steps: int, peer: str | None = None) -> No
 
 def peer_ms(program: str) -> float:
     """Milliseconds that one step takes there, from the committed benchmark of the same net."""
-    with BENCHMARK.open() as file:
-        return next(
-            float(r["ms_per_step"]) for r in csv.DictReader(file) if r["program"] == program
-        )
+    rows = tables.read_csv(BENCHMARK)
+    return next(float(row["ms_per_step"]) for row in rows if row["program"] == program)
 
 
 def check(config: Config) -> None:
@@ -256,8 +253,7 @@ def label(config: Config, finished: dict[str, study.Records]) -> Any:
 
 def published(net: str) -> dict[tuple[str, float, float], float]:
     """(method, mean, std) -> accuracy in percent in the paper's table for the net."""
-    with REFERENCE.open() as file:
-        rows = [row for row in csv.DictReader(file) if row["table"] == PAPER[net]]
+    rows = [row for row in tables.read_csv(REFERENCE) if row["table"] == PAPER[net]]
     ours = {name: method for method, name in NAMES.items()}
     return {
         (ours[r["method"]], float(r["reference_mean"]), float(r["reference_std"])): float(

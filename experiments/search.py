@@ -22,7 +22,6 @@ Net, batch, epochs, schedule of the rates, reads and the digital rate are the sa
 tuned.csv the winners; `experiments.tuned` reads the committed one.
 """
 
-import csv
 import dataclasses
 import functools
 import sys
@@ -143,8 +142,7 @@ def earlier_candidates(method: str, config: Config) -> dict[str, np.ndarray]:
     names, found = tuned.METHODS[method], []
     for path in config.earlier:
         try:
-            with path.open() as file:
-                table = [row for row in csv.DictReader(file) if row["method"] == method]
+            table = [row for row in tables.read_csv(path) if row["method"] == method]
             table.sort(key=lambda row: -float(row["score"]))
             best = [tuple(float(row[name]) for name in names) for row in table[: config.keep]]
         except (OSError, KeyError, ValueError) as error:

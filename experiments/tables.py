@@ -21,6 +21,12 @@ def text(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join([head, "-" * len(head), *body])
 
 
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The lines of a CSV file, by the names in its head."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """One line per row, floats with six digits, None as nothing."""
     with path.open("w", newline="") as file:

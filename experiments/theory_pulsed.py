@@ -6,7 +6,6 @@ over the last fifth of 40 000 steps. The reference is one run of 400 cells whose
 the weight before the step; here they act one after the other, which matters by some percent.
 """
 
-import csv
 import functools
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 import optax
 
 import sptrack as spt
+from experiments import tables
 
 REFERENCE = Path(__file__).parent / "reference" / "pulsed_toy.csv"
 CELLS = spt.LinearResponse(asymmetry_mean=0.4, asymmetry_std=0.2, dw_min=1e-3)
@@ -26,8 +26,7 @@ ALPHA = 0.05
 
 def reference_runs() -> list[dict[str, str]]:
     """The table's lines: algorithm, p, and the quantities that it gives."""
-    with REFERENCE.open() as file:
-        return list(csv.DictReader(file))
+    return tables.read_csv(REFERENCE)
 
 
 def algorithm(name: str, chop_prob: Any, key: Any) -> Any:

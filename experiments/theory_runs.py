@@ -4,7 +4,6 @@ Every function returns rows: one point of one series, `simulated` with its `stan
 exact value in `theory` where there is one, and the theorem's `bound`.
 """
 
-import csv
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import optax
 
 import sptrack as spt
+from experiments import tables
 from sptrack import theory
 
 REFERENCE = Path(__file__).parent / "reference" / "convergence_metric_toy.csv"
@@ -199,12 +199,11 @@ def convergence(keys: Any, steps: Any, *, name: str, w_array: str, cells: int) -
 def reference_runs() -> dict[tuple[str, str, int], float]:
     """E_K by (W array, algorithm, K), of one run per entry."""
     columns = {"rider": "RIDER", "residual_learning": "RL_true_SP", "erider": "E_RIDER"}
-    with REFERENCE.open() as file:
-        return {
-            (line["W_tile"], name, int(line["K"])): float(line[column])
-            for line in csv.DictReader(file)
-            for name, column in columns.items()
-        }
+    return {
+        (line["W_tile"], name, int(line["K"])): float(line[column])
+        for line in tables.read_csv(REFERENCE)
+        for name, column in columns.items()
+    }
 
 
 def convergence_rows(

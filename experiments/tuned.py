@@ -17,7 +17,6 @@ E-RIDER with the 0.1 of the fully connected net, and three of three with 0.05, e
 (losses 2.3 to 3.6); the same three have 77 to 84 % with 0.01, after 6250 steps.
 """
 
-import csv
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from typing import Any
 import optax
 
 import sptrack as spt
+from experiments import tables
 from experiments.nets import LENET_5
 from experiments.settings import SETTINGS, Setting, analog
 from experiments.training import TrainConfig
@@ -74,8 +74,7 @@ def train_config(net: str, dataset: str, epochs: int, *, smoke: bool = False) ->
 def rates_of(net: str, method: str) -> dict[str, float]:
     """The numbers that the search found for a method of a net."""
     path = Path(__file__).parent / "results" / SEARCHES[net] / "tuned.csv"
-    with path.open() as file:
-        found = {row["method"]: row for row in csv.DictReader(file)}
+    found = {row["method"]: row for row in tables.read_csv(path)}
     row = found.get(method) or found["erider"]
     return {name: float(row[name]) for name in METHODS[method] if row[name]}
 

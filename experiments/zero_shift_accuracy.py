@@ -10,7 +10,6 @@ error of the single cell, which the paper doesn't show. Published numbers are re
 in the authors' plotting script, to which N was assigned by value.
 """
 
-import csv
 import dataclasses
 import sys
 from pathlib import Path
@@ -129,11 +128,9 @@ def label(finished: dict[str, study.Records], config: Config) -> Any:
 
 def published() -> dict[int, dict[str, float | None]]:
     """Number of pulses -> published offsets by name."""
-    with REFERENCE.open() as file:
-        rows = list(csv.DictReader(file))
     return {
         int(row["N"]): {k: float(row[v]) if row[v] else None for k, v in PUBLISHED.items()}
-        for row in rows
+        for row in tables.read_csv(REFERENCE)
     }
 
 

@@ -9,7 +9,6 @@ the true symmetric points. The closed form of cyclic zero-shifting (`method="agg
 error falls below 1 % exactly, whose slope against dw_min in the log-log plot is measured.
 """
 
-import csv
 import dataclasses
 import sys
 from pathlib import Path
@@ -123,8 +122,8 @@ def label(finished: dict[str, study.Records]) -> Any:
 
 def published() -> dict[float, int]:
     """dw_min -> pulses on the grid by the noise-free recursion."""
-    with REFERENCE.open() as file:
-        return {float(r["dw_min"]): int(r["smallest_N_on_grid_mine"]) for r in csv.DictReader(file)}
+    rows = tables.read_csv(REFERENCE)
+    return {float(row["dw_min"]): int(row["smallest_N_on_grid_mine"]) for row in rows}
 
 
 def rows(dataset: Any) -> list[dict[str, Any]]:

@@ -17,7 +17,6 @@ seed: for TT-v1 the best of 3, (3.2, 0.5), (3.2, 0.1) and (0.8, 0.1), with losse
 0.205, 0.197 and 0.159.
 """
 
-import csv
 import dataclasses
 import sys
 from pathlib import Path
@@ -163,11 +162,10 @@ def label(config: Config, finished: dict[str, study.Records]) -> Any:
 
 def published() -> list[tuple[float, float, float]]:
     """(mean offset, loss with tracking, loss with the offline estimate) by the authors' script."""
-    with REFERENCE.open() as file:
-        return [
-            (float(r["mu_r"]), float(r["loss_on_the_fly"]), float(r["loss_offline_SP"]))
-            for r in csv.DictReader(file)
-        ]
+    return [
+        (float(r["mu_r"]), float(r["loss_on_the_fly"]), float(r["loss_offline_SP"]))
+        for r in tables.read_csv(REFERENCE)
+    ]
 
 
 def rows(dataset: Any) -> list[dict[str, Any]]:
