@@ -101,11 +101,6 @@ SECTIONS = (
         "Accuracy against offsets, LeNet-5 (Table 1): the corners", "robustness_lenet",
         "Table 1, corners",
     ),
-    Section(
-        "TT-v2 in the corners of Table 1", "robustness_lenet_ttv2", robustness.accuracy,
-        "Table 1, corners, TT-v2",
-        partial(robustness.in_two_runs, "robustness_lenet"),
-    ),
     _rates("Rates for Table 1", "search_lenet_again"),
     _table(
         "Table 1 with the rates of a shorter search", "robustness_lenet_one_epoch_rates",

@@ -61,14 +61,6 @@ def facts(folder: str) -> list[str]:
     return found
 
 
-def in_two_runs(other: str, folder: str) -> list[str]:
-    """What a run's methods are beside those of another run, on the cells of both."""
-    (others, there, of_other), (mine, here, of_this) = cell_by_cell(other), cell_by_cell(folder)
-    by, cells = of_other | of_this, [cell for cell in here if cell in there]
-    pairs = [pair for pair in PAIRS if set(pair) <= {*others, *mine} and set(pair) & set(mine)]
-    return [order(by, cells, *pair) for pair in pairs]
-
-
 def with_equal_rates(own: str, given: str) -> list[str]:
     """What the rates of E-RIDER do to AGAD.
 

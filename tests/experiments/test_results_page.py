@@ -76,26 +76,6 @@ def test_what_the_rates_of_erider_do_to_agad_is_told_cell_by_cell(monkeypatch):
     ]
 
 
-def test_two_runs_are_compared_on_the_cells_of_both(monkeypatch):
-    accuracies = {
-        "other": {"erider": ("95", "94", "93"), "agad": ("94", "95", "90")},
-        "this": {"ttv2": ("93", "96")},
-    }
-    cells = [("0", "0.4"), ("0", "1"), ("0.4", "1")]
-
-    def read(folder):
-        by = {
-            (method, *cell): {"accuracy_percent": value, "paper_percent": "90"}
-            for method, values in accuracies[folder].items()
-            for cell, value in zip(cells, values, strict=False)
-        }
-        return list(accuracies[folder]), list(dict.fromkeys(place[1:] for place in by)), by
-
-    monkeypatch.setattr(results_robustness, "cell_by_cell", read)
-    (said,) = results_robustness.in_two_runs("other", "this")  # E-RIDER and AGAD: the other's own
-    assert said.startswith("AGAD is ahead of TTv2 in 1 of 2 cells (paper: 0), by -1.00 to +1.00")
-
-
 def test_a_span_goes_from_the_least_to_the_largest():
     pulses = {
         ("erider", "0", "1"): "0.3",
