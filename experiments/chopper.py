@@ -294,6 +294,7 @@ def draw(table: list[dict[str, Any]], records: study.Records, path: Path) -> Non
     right.plot(steps, records["mean_Q"], color=tables.COLOURS[1], label="Q, mean over cells")
     right.axhline(float(records["mean_truth"]), color="black", lw=1, ls="--", label="truth")
     right.set_xlabel("step")
+    right.locator_params(axis="x", nbins=5)
     right.set_ylabel("symmetric point (weight units)")
     right.legend(fontsize=8)
     for ax in (left, middle, right):

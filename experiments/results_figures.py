@@ -185,15 +185,20 @@ def chopping(folder: str) -> str:
 
 
 def worst_flips(folder: str) -> list[str]:
-    """The flip probability of least accuracy, with each reference."""
-    rows, worst = read_rows(folder, "chopper"), {}
+    """The flip probability of least accuracy with each reference, beside the others."""
+    rows, said = read_rows(folder, "chopper"), []
     for reading, name in (("held", "Q̃"), ("tracked", "Q")):
-        of_reading = [row for row in rows if row["reading"] == reading]
-        worst[name] = min(of_reading, key=lambda row: float(row["accuracy_percent"]))["chop_prob"]
-    least = " and ".join(f"with {name} p = {p}" for name, p in worst.items())
+        of_reading = [
+            (float(row["accuracy_percent"]), row["chop_prob"])
+            for row in rows
+            if row["reading"] == reading
+        ]
+        (least, p), *others = sorted(of_reading)
+        span = from_to([accuracy for accuracy, _ in others], ".1f")
+        said.append(f"with {name} p = {p} ({least:.1f} %, the others {span} %)")
     return [
         "The paper prints no numbers; in its figure p = 0 is clearly the worst. Here the worst is "
-        f"{least}."
+        f"{' and '.join(said)}."
     ]
 
 
