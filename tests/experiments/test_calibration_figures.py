@@ -56,17 +56,24 @@ def test_epochs_to_the_target():
     np.testing.assert_array_equal(pulse_budget.epochs_to(loss, 0.2), [2, np.nan, 1])
 
 
+def row(method, slots, reached=3):
+    return {"method": method, "states": 500, "slots": slots, "seeds": 3, "reached": reached}
+
+
 @pytest.mark.parametrize(
     ("two_stage", "erider", "text"),
-    [(20_000, 10_000, "holds:"), (9_000, 10_000, "does not hold"), (None, 10_000, "holds:"),
-     (9_000, None, "does not hold")],
+    [
+        ((20_000,), (10_000,), "holds: E-RIDER needs fewer pulse slots in 1 of 1 comparisons."),
+        ((9_000,), (10_000,), "does not hold: E-RIDER needs fewer pulse slots in 0 of 1"),
+        ((None, 0), (10_000,), "holds:"),
+        ((20_000, 1), (10_000,), "holds:"),  # it costs more than the run that got there
+        ((20_000,), (10_000, 2), "is not shown: E-RIDER needs fewer pulse slots in 0 of 1 "
+         "comparisons; in 1 not all its runs reached the target."),
+        ((9_000,), (None, 0), "is not shown"),
+    ],
 )  # fmt: skip
 def test_the_verdict_counts_comparisons_at_the_same_number_of_states(two_stage, erider, text):
-    rows = [
-        {"method": "two_stage", "states": 500, "slots": two_stage},
-        {"method": "erider", "states": 500, "slots": erider},
-    ]
-    assert text in pulse_budget.verdict(rows)
+    assert text in pulse_budget.verdict([row("two_stage", *two_stage), row("erider", *erider)])
 
 
 def test_every_target_has_epochs_and_costs_of_its_own():
@@ -89,10 +96,8 @@ def test_every_target_has_epochs_and_costs_of_its_own():
 
 
 def test_the_paper_s_own_numbers_contradict_consistently_lower():
-    known = pulse_budget.published()
-    rows = [{"method": m, "states": s, "slots": slots} for (m, s, _), slots in known.items()]
-    assert "does not hold: E-RIDER needs fewer pulse slots in 8 of 9" in (
-        pulse_budget.verdict(rows)
+    assert "does not hold: E-RIDER needs fewer pulse slots in 8 of 9 comparisons." in (
+        pulse_budget.verdict(pulse_budget.published_rows())
     )
 
 
