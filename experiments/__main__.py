@@ -10,7 +10,7 @@ COMMANDS = {  # what it shows; how long it takes
     "zero_shift_accuracy": "Fig. 1a: error of zero-shifting against pulses; half a minute",
     "zero_shift_cost": "Fig. 1b: pulses to 1 % against the size of a pulse; half a minute",
     "zero_shift_training": "Fig. 2: TT-v1 on symmetric points from N pulses; five minutes",
-    "pulse_budget": "Fig. 4 left: pulses to a training loss, calibration included; four minutes on digits",
+    "pulse_budget": "Fig. 4 left: pulses to a training loss; four minutes on digits",
     "chopper": "Figs. 3 and 5: accuracy against p, spectra of P and Q; five minutes on digits",
     "robustness": "Tables 1 and 2: accuracy against offsets; hours on a CPU, or fewer --epochs",
     "resnet": "Fig. 4 middle and right: ResNet-18 against offsets; a quarter of an hour on digits",
