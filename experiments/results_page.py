@@ -86,6 +86,7 @@ SECTIONS = (
     ),
     _table("One cell of Table 2, more seeds", "robustness_seeds", "Table 2 at mean 0 and std 1"),
     _table("Table 2: all cells, a short run", "robustness_fcn"),
+    _table("The same for two-stage training with E-RIDER's rates", "robustness_fcn_two_stage"),
     _table(
         "Table 2 with the rates that the paper prints", "robustness_fcn_printed",
         "Table 2, each method with the rates printed for it",

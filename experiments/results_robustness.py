@@ -83,9 +83,9 @@ def with_equal_rates(own: str, given: str) -> list[str]:
 
 
 def beside_paper(row: dict[str, str]) -> str:
-    """Accuracy here / in the paper."""
+    """Accuracy here / in the paper, which doesn't have every method."""
     ours = shown(number(row["accuracy_percent"]), ".2f", number(row["accuracy_std"]))
-    return f"{ours} / {shown(number(row['paper_percent']), '.2f')}"
+    return f"{ours} / {shown(number(row['paper_percent']), '.2f') or '–'}"
 
 
 def given_rates(folder: str) -> dict[str, dict[str, float]]:
