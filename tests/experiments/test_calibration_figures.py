@@ -69,7 +69,8 @@ def row(method, slots, reached=3):
         ((20_000, 1), (10_000,), "holds:"),  # it costs more than the run that got there
         ((20_000,), (10_000, 2), "is not shown: E-RIDER needs fewer pulse slots in 0 of 1 "
          "comparisons; in 1 not all its runs reached the target."),
-        ((9_000,), (None, 0), "is not shown"),
+        ((9_000,), (None, 0), "does not hold"),
+        ((None, 0), (None, 0), "does not hold"),
     ],
 )  # fmt: skip
 def test_the_verdict_counts_comparisons_at_the_same_number_of_states(two_stage, erider, text):
