@@ -97,6 +97,7 @@ SECTIONS = (
         "Table 2, each method with the rates printed for it and a column read per image",
     ),
     _rates("Rates for Table 2", "search_fcn"),
+    _rates("Rates of RIDER and two-stage training for Table 2", "search_fcn_rider"),
     _rates("One column per step: not used, `experiments/tuned.py` says why", "search_fcn_one_read"),
     _table(
         "Accuracy against offsets, LeNet-5 (Table 1): the corners", "robustness_lenet",

@@ -18,9 +18,11 @@ from experiments.results_files import (
 
 Cell = tuple[str, str]  # reference mean and std, as they are written in the files
 
-PAIRS = ("erider", "agad"), ("agad", "ttv2")  # whose order the paper tells
+PAIRS = (  # whose order is told; the paper has the first two
+    ("erider", "agad"), ("agad", "ttv2"), ("erider", "rider"), ("erider", "two_stage"),
+)  # fmt: skip
 RATES = {"learning_rate": "learning rate", "transfer_rate": "transfer rate", "chop_prob": "p",
-         "gamma": "γ", "digital_rate": "digital rate"}  # fmt: skip
+         "gamma": "γ", "eta": "η", "digital_rate": "digital rate"}  # fmt: skip
 SPANS = {"pulses_transfer": "Pulses on a cell of W", "weight_rms": "RMS of W, weight units"}
 POINTS = {"fcn": 1.5, "lenet": 2.0}  # how far E-RIDER may be from the paper to agree with it
 
@@ -52,10 +54,20 @@ def cell_by_cell(
     return methods, cells, {(r["method"], r["reference_mean"], r["reference_std"]): r for r in rows}
 
 
-def facts(folder: str) -> list[str]:
-    """What a run says about the paper's claims."""
+def facts(folder: str, beside: str | None = None) -> list[str]:
+    """What a run says about the paper's claims.
+
+    Args:
+      folder: of the run.
+      beside: folder of a run with other methods, which those of the first are compared with.
+    """
     methods, cells, by = cell_by_cell(folder)
-    found = [order(by, cells, *pair) for pair in PAIRS if set(pair) <= set(methods)]
+    known = set(methods)
+    if beside:
+        others, _, more = cell_by_cell(beside)
+        known, by = known | set(others), more | by
+    pairs = [pair for pair in PAIRS if set(pair) <= known and set(pair) & set(methods)]
+    found = [order(by, cells, *pair) for pair in pairs]
     if "erider" in methods:
         found.append(within(by, cells, POINTS[configured(folder)["net"]]))
     return found
@@ -108,18 +120,24 @@ def rates(of_methods: dict[str, dict[str, float]]) -> str:
 
 
 def order(by: dict[tuple, dict[str, str]], cells: Any, first: str, second: str) -> str:
-    """In how many cells of the table one method is ahead of another, here and in the paper."""
+    """In how many cells one method is ahead of another, here and, if it has both, in the paper."""
 
     def ahead(column):
-        pairs = [[float(by[m, *cell][column]) for m in (first, second)] for cell in cells]
-        return sum(a > b for a, b in pairs), [a - b for a, b in pairs]
+        pairs = [[number(by[m, *cell][column]) for m in (first, second)] for cell in cells]
+        return [a - b for a, b in pairs if a is not None and b is not None]
 
-    (ours, gaps), (theirs, published) = ahead("accuracy_percent"), ahead("paper_percent")
+    def count(gaps):
+        return sum(gap > 0 for gap in gaps)
+
+    def mean(gaps):
+        return f"{sum(gaps) / len(gaps):+.2f}"
+
+    ours, paper = ahead("accuracy_percent"), ahead("paper_percent")
     name, other = robustness.TITLES[first], robustness.TITLES[second]
     return (
-        f"{name} is ahead of {other} in {ours} of {plural(len(gaps), 'cell')} (paper: {theirs}), "
-        f"by {from_to(gaps, '+.2f')} points, {sum(gaps) / len(gaps):+.2f} on average "
-        f"(paper: {sum(published) / len(published):+.2f})."
+        f"{name} is ahead of {other} in {count(ours)} of {plural(len(ours), 'cell')}"
+        f"{f' (paper: {count(paper)})' if paper else ''}, by {from_to(ours, '+.2f')} points, "
+        f"{mean(ours)} on average{f' (paper: {mean(paper)})' if paper else ''}."
     )
 
 
@@ -145,7 +163,8 @@ def span(by: dict[tuple, dict[str, str]], methods: list[str], column: str) -> st
 
 def searched(folder: str) -> str:
     """The tuned rates."""
-    rows, names = read_rows(folder, "tuned"), [name for name in RATES if name != "digital_rate"]
+    rows = read_rows(folder, "tuned")
+    names = [name for name in RATES if any(row.get(name) for row in rows)]
     lines = [
         (
             robustness.TITLES[row["method"]],

@@ -303,9 +303,12 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
     import matplotlib.pyplot as plt
     from matplotlib.ticker import LogLocator
 
-    figure, axes = plt.subplots(1, 3, figsize=(12.5, 3.8), layout="constrained", sharey=True)
+    names = [name for name in RANGES if any(row[name] is not None for row in table)]
+    figure, axes = plt.subplots(
+        1, len(names), figsize=(2.4 + 2.9 * len(names), 3.8), layout="constrained", sharey=True
+    )
     methods = list(dict.fromkeys(row["method"] for row in table))
-    for ax, name in zip(axes, ("learning_rate", "transfer_rate", "chop_prob"), strict=True):
+    for ax, name in zip(axes, names, strict=True):
         for method, color in zip(methods, tables.COLOURS, strict=False):
             points = [(r[name], r["score"], r["stage"]) for r in table if r["method"] == method]
             for stage, marker in STAGES.items():
@@ -313,8 +316,10 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
                 if at:
                     ax.plot(*zip(*at, strict=True), marker, color=color, mfc="none",
                             label=f"{method}, {stage}")  # fmt: skip
+        low, high = RANGES[name]
         ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.set_xlim(0.8 * low, 1.25 * high)
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         ax.xaxis.set_major_formatter("{x:g}")
         ax.minorticks_off()
         ax.set_xlabel(name.replace("_", " "))

@@ -1,7 +1,7 @@
 """The nets of Tables 1 and 2 of arXiv 2602.21321, and the rates that a search found for them.
 
-Rates are those of `python -m experiments.search`, whose table is read here: every method has its
-own, found with the same budget. A method that was not searched has those of E-RIDER.
+Rates are those of `python -m experiments.search`, whose tables are read here: every method has its
+own, found with the same budget.
 
 The search for the fully connected net reads 28 columns per step, so that its 2,000 steps read as
 many as nine epochs of Table 2 do. One with a single column and 5,000 steps was of no use
@@ -43,7 +43,10 @@ NETS = {
     ),
 }
 
-SEARCHES = {"fcn": "search_fcn", "lenet": "search_lenet_again"}  # whose winners are used
+SEARCHES = {  # whose winners are used
+    "fcn": ("search_fcn", "search_fcn_rider"),
+    "lenet": ("search_lenet_again", "search_fcn_rider"),
+}
 
 METHODS = {  # what each method has to be given, besides the read schedule
     "ttv2": ("learning_rate", "transfer_rate"),
@@ -73,10 +76,10 @@ def train_config(net: str, dataset: str, epochs: int, *, smoke: bool = False) ->
 
 def rates_of(net: str, method: str) -> dict[str, float]:
     """The numbers that the search found for a method of a net."""
-    path = Path(__file__).parent / "results" / SEARCHES[net] / "tuned.csv"
-    found = {row["method"]: row for row in tables.read_csv(path)}
-    row = found.get(method) or found["erider"]
-    return {name: float(row[name]) for name in METHODS[method] if row[name]}
+    results = Path(__file__).parent / "results"
+    found = [row for name in SEARCHES[net] for row in tables.read_csv(results / name / "tuned.csv")]
+    row = next(row for row in found if row["method"] == method)
+    return {name: float(row[name]) for name in METHODS[method]}
 
 
 def takes(method: str) -> tuple[str, ...]:

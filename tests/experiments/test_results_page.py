@@ -53,22 +53,41 @@ def test_orders_and_differences_are_counted_cell_by_cell():
     )
 
 
-def test_what_the_rates_of_erider_do_to_agad_is_told_cell_by_cell(monkeypatch):
+def made_up(accuracies):
+    """A stand-in for `cell_by_cell`: folder -> method -> accuracy in two cells."""
     cells = [("0", "1"), ("0.4", "1")]
-    accuracies = {
-        "own": {"erider": ("94", "93"), "agad": ("90", "91")},
-        "given": {"agad": ("94.5", "92")},
-    }
 
     def read(folder):
         by = {
-            (method, *cell): {"accuracy_percent": value}
+            (method, *cell): {"accuracy_percent": value, "paper_percent": ""}
             for method, values in accuracies[folder].items()
             for cell, value in zip(cells, values, strict=True)
         }
         return list(accuracies[folder]), cells, by
 
-    monkeypatch.setattr(results_robustness, "cell_by_cell", read)
+    return read
+
+
+def test_a_method_that_the_paper_does_not_have_is_compared_with_another_run(monkeypatch):
+    runs = {
+        "own": {"erider": ("94", "93"), "agad": ("90", "91")},
+        "more": {"rider": ("95", "70"), "two_stage": ("93", "92.5")},
+    }
+    monkeypatch.setattr(results_robustness, "cell_by_cell", made_up(runs))
+    assert results_robustness.facts("more", beside="own") == [
+        "E-RIDER is ahead of RIDER in 1 of 2 cells, by -1.00 to +23.00 points, +11.00 on average.",
+        "E-RIDER is ahead of two-stage in 2 of 2 cells, by +0.50 to +1.00 points, +0.75 on "
+        "average.",
+    ]
+    assert results_robustness.facts("more") == []
+
+
+def test_what_the_rates_of_erider_do_to_agad_is_told_cell_by_cell(monkeypatch):
+    runs = {
+        "own": {"erider": ("94", "93"), "agad": ("90", "91")},
+        "given": {"agad": ("94.5", "92")},
+    }
+    monkeypatch.setattr(results_robustness, "cell_by_cell", made_up(runs))
     assert results_robustness.with_equal_rates("own", "given") == [
         "With the rates of E-RIDER AGAD's accuracy differs from that with its own by +1.00 to "
         "+4.50 points at the end. E-RIDER is ahead of it by -0.50 to +1.00 then; "
