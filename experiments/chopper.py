@@ -178,10 +178,16 @@ def spectrum(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def run(config: Config) -> tuple[Any, study.Records]:
     """Does both readings and the array; each part is kept as it finishes."""
-    if min(config.seeds, config.epochs or 1) < 1 or config.steps < 128 or not config.chop_probs:
-        raise SystemExit("--seeds and --epochs must be at least 1, --steps at least 128.")
-    if min(config.chop_probs) < 0 or max(config.chop_probs) > 1:
-        raise SystemExit(f"--chop-probs must be in [0, 1], got {config.chop_probs}.")
+    epochs = 1 if config.epochs is None else config.epochs
+    if min(config.seeds, epochs) < 1 or config.steps < 128:
+        raise SystemExit(
+            "--seeds and --epochs must be at least 1, --steps at least 128, got "
+            f"{config.seeds}, {config.epochs} and {config.steps}."
+        )
+    if not config.chop_probs or min(config.chop_probs) < 0 or max(config.chop_probs) > 1:
+        raise SystemExit(
+            f"--chop-probs needs at least one number, all in [0, 1], got {config.chop_probs}."
+        )
     setting, dataset = setting_of(config.dataset, config.epochs), data.load_or_exit(config.dataset)
     if config.smoke:
         setting, dataset = small(setting, dataset)

@@ -4,7 +4,8 @@
 
 The manifest names the experiment and holds its whole configuration, defaults and seeds included;
 this command starts it once more in a process of its own, and says whether the results are the same
-bits. They are with the same versions on the same kind of machine.
+bits. They are with the same versions on the same kind of machine, unless something that isn't a
+flag has changed, e.g. the rates that a search has found; it says so then.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import sptrack as spt
-from experiments.study import FREE
+from experiments.study import FREE, differing
 
 ROOT = Path(__file__).parents[1]
 CIRCUMSTANCES = ("versions", "git", "device", "host")
@@ -55,7 +56,7 @@ def flags_of(config: dict[str, Any]) -> list[str]:
     words = []
     for name, value in config.items():
         flag = name.replace("_", "-")
-        if name in FREE:
+        if name in FREE or value is None:
             continue
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
@@ -100,6 +101,9 @@ def compared(known: dict[str, Any], again: dict[str, Any]) -> tuple[bool, str]:
         for name in CIRCUMSTANCES
         if known.get(name) != again.get(name)
     ]
+    settings = differing(known, again)
+    if settings:
+        changed.insert(0, f"settings that are others by now ({settings})")
     why = "; ".join(changed) or "nothing that the manifests know of"
     return False, f"The results are not the same bits. What differs besides: {why}."
 

@@ -1,6 +1,7 @@
 """Committed results under experiments/results: their rows, flags and origin, for the page."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,12 @@ def from_to(numbers: Any, form: str) -> str:
 
 
 def provenance(folder: str) -> str:
-    """The command of a result and the versions it ran with."""
+    """The command of a result, without where it was written, and the versions it ran with."""
     manifest = json.loads((RESULTS / folder / "manifest.json").read_text())
     versions, device = manifest["versions"], manifest["device"]
+    command = re.sub(r" --(out [^ ]+|overwrite|resume|distributed)", "", manifest["command"])
     return (
-        f"`{manifest['command']}`, on {device['platform']}, jax {versions['jax']}, "
+        f"`{command}`, on {device['platform']}, jax {versions['jax']}, "
         f"{manifest['started'][:10]}; [files](../experiments/results/{folder})"
     )
 

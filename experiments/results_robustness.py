@@ -24,6 +24,7 @@ PAIRS = (  # whose order is told; the paper has the first two
 RATES = {"learning_rate": "learning rate", "transfer_rate": "transfer rate", "chop_prob": "p",
          "gamma": "γ", "eta": "η", "digital_rate": "digital rate"}  # fmt: skip
 SPANS = {"pulses_transfer": "Pulses on a cell of W", "weight_rms": "RMS of W, weight units"}
+HARDLY = 0.1  # pulses on a cell of W in a run
 POINTS = {"fcn": 1.5, "lenet": 2.0}  # how far E-RIDER may be from the paper to agree with it
 
 
@@ -35,10 +36,11 @@ def accuracy(folder: str) -> str:
     lines = [(*cell, *(beside_paper(by[method, *cell]) for method in methods)) for cell in cells]
     reads, seeds = settings(folder)["reads_per_transfer"], flags["seeds"]
     spans = [span(by, methods, name) for name in SPANS if name in next(iter(by.values()))]
+    paper = {"lenet": "1", "fcn": "not printed"}[flags["net"]]
     return (
         f"{table(head, lines)}\n\nTest accuracy in %. {len(cells)} of the table's 24 cells, "
         f"{flags['epochs']} of the paper's 40 epochs, {seeds} of its 3 seeds; "
-        f"{plural(reads, 'column')} of P read per step (paper: 1). Rates: "
+        f"{plural(reads, 'column')} of P read per step (paper: {paper}). Rates: "
         f"{rates(given_rates(folder))}. With 10,000 test images an accuracy of 94 % has a standard "
         f"error of 0.24 points, a difference 0.34. {' '.join(spans)}"
     )
@@ -68,6 +70,7 @@ def facts(folder: str, beside: str | None = None) -> list[str]:
         known, by = known | set(others), more | by
     pairs = [pair for pair in PAIRS if set(pair) <= known and set(pair) & set(methods)]
     found = [order(by, cells, *pair) for pair in pairs]
+    found += filter(None, (idle(by, cells, method) for method in methods))
     if "erider" in methods:
         found.append(within(by, cells, POINTS[configured(folder)["net"]]))
     return found
@@ -141,6 +144,19 @@ def order(by: dict[tuple, dict[str, str]], cells: Any, first: str, second: str) 
     )
 
 
+def idle(by: dict[tuple, dict[str, str]], cells: Any, method: str) -> str | None:
+    """Where W hardly gets pulses, so that an accuracy says little about the method."""
+    pulses = [float(by[method, *cell].get("pulses_transfer", "nan")) for cell in cells]
+    few = sum(n < HARDLY for n in pulses)
+    if not few:
+        return None
+    return (
+        f"A cell of {robustness.TITLES[method]}'s W gets less than {HARDLY:g} pulses in the whole "
+        f"run in {few} of {plural(len(pulses), 'cell')} of the table: W stays nearly as it was "
+        "drawn there."
+    )
+
+
 def within(by: dict[tuple, dict[str, str]], cells: Any, points: float) -> str:
     """How far E-RIDER is from the paper."""
     gaps = [float(by["erider", *cell]["difference"]) for cell in cells]
@@ -181,4 +197,11 @@ def searched(folder: str) -> str:
         f"{first['candidates']} candidates{origin}, {first['steps']} steps each, "
         f"{plural(reads, 'column')} read per step, the same for all methods, and the same "
         "choice on a part of the training set: the protocol is in `experiments/search.py`."
+        + ("" if origin else f" Ranges: {ranges(folder)}.")
     )
+
+
+def ranges(folder: str) -> str:
+    """Where a search has looked for each rate."""
+    known = settings(folder)["ranges"]
+    return ", ".join(f"{RATES[n]} {known[n][0]:g} to {known[n][1]:g}" for n in RATES if n in known)

@@ -15,7 +15,8 @@ Protocol, the same for all methods of a net:
    little about which of two good rates is better in a long one.
 5. A candidate's score is its validation accuracy after the last epoch, mean over the cells
    `OFFSETS` (reference mean and std) with one seed: one setting has to do for all cells, as in the
-   paper. The best of all candidates wins.
+   paper. The best of all candidates wins. The seed is the first one of `experiments.robustness`:
+   rates are chosen on the devices of two of its cells, though not on its test images.
 
 Net, batch, epochs, schedule of the rates, reads and the digital rate are the same for everybody.
 `chunk` candidates and their cells are the members of one program. search.csv has every candidate,
@@ -205,6 +206,8 @@ def run(config: Config) -> dict[str, study.Records]:
         "train": tuned.train_config(config.net, config.dataset, config.epochs, smoke=config.smoke)
     }
     settings |= {"ranges": RANGES, "offsets": OFFSETS}
+    again = {name: earlier_candidates(name, config) for name in config.methods if config.earlier}
+    settings |= {"again": again} if again else {}
     manifest = spt.results.manifest({"config": dataclasses.asdict(config), **settings}, seed=0)
 
     def collect(stage, candidates_of, known, *, overwrite=False):
@@ -226,9 +229,8 @@ def run(config: Config) -> dict[str, study.Records]:
         _, best = best_of({k: np.concatenate([f[k] for f in found]) for k in found[0]})
         return local_candidates(best, config.local)
 
-    if config.earlier:
-        again = functools.partial(earlier_candidates, config=config)
-        return collect("again", again, {}, overwrite=config.overwrite)
+    if again:
+        return collect("again", again.__getitem__, {}, overwrite=config.overwrite)
     # The local stage waits for the random one, parts of which other processes may have scored.
     anywhere = functools.partial(random_candidates, count=config.random)
     tried = collect("random", anywhere, {}, overwrite=config.overwrite)

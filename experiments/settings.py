@@ -23,7 +23,7 @@ from experiments.training import TrainConfig, falling
 
 @dataclasses.dataclass(frozen=True)
 class Rates:
-    """Rates of the analog algorithms; `docs/algorithms.md` says how these values were found.
+    """Rates of the analog algorithms, found by hand: a few were tried, none was searched for.
 
     Attributes:
       analog_sgd: learning rate of analog SGD.

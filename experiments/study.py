@@ -13,6 +13,7 @@ import contextlib
 import datetime
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -61,7 +62,7 @@ def collect(
         check_folder(folder, manifest, overwrite=overwrite, resume=resume)
         distributed.together("the folder is the right one")
         if distributed.is_first():
-            open_folder(folder, manifest)
+            open_folder(folder, manifest, resume=resume)
         distributed.together("the folder is open")
         return _collected(folder, parts, manifest, publish, resume)
 
@@ -151,10 +152,44 @@ def write(
     dataset: Any,
     draw: Callable[[Any, Path], None],
 ) -> None:
-    """Writes name.csv (the table), name.nc (the dataset) and name.png (by `draw(table, path)`)."""
+    """Writes name.csv (the table), name.nc (the dataset) and name.png (by `draw(table, path)`).
+
+    Where the dataset follows training through its epochs, epochs.csv has what `by_epoch` says.
+    """
     tables.write_csv(table, folder / f"{name}.csv")
+    epochs = by_epoch(dataset)
+    if epochs:
+        tables.write_csv(epochs, folder / "epochs.csv")
     spt.results.save(dataset, folder / f"{name}.nc")
     draw(table, folder / f"{name}.png")
+
+
+def by_epoch(dataset: Any) -> list[dict[str, Any]]:
+    """Training loss and test accuracy after each epoch: mean, least and largest over the seeds.
+
+    A row per epoch and whatever else the dataset's training losses depend on; none if they don't
+    depend on the epoch. What isn't finished has no rows.
+    """
+    names = [name for name in ("train_loss", "test_accuracy") if name in dataset]
+    if not names or "epoch" not in dataset[names[0]].dims:
+        return []
+    places = [dim for dim in dataset[names[0]].dims if dim not in ("seed", "epoch")]
+    values = {name: dataset[name].transpose(*places, "epoch", "seed").values for name in names}
+    rows = []
+    for index in np.ndindex(values[names[0]].shape[:-1]):
+        row: dict[str, Any] = {}
+        for dim, number in zip(places, index, strict=False):
+            row |= {
+                c: v.values[number].item() for c, v in dataset.coords.items() if v.dims == (dim,)
+            }
+        row["epoch"] = index[-1] + 1
+        for name in names:
+            of_seeds = values[name][index].astype(float)
+            row |= {
+                f"{name}_{how}": getattr(of_seeds, how)().item() for how in ("mean", "min", "max")
+            }
+        rows.append(row)
+    return [row for row in rows if np.isfinite(row[f"{names[0]}_mean"])]
 
 
 def ended(manifest: dict[str, Any], results: Any) -> dict[str, Any]:
@@ -203,10 +238,19 @@ def check_folder(folder: Path, manifest: dict[str, Any], *, overwrite: bool, res
         )
 
 
-def open_folder(folder: Path, manifest: dict[str, Any]) -> None:
-    """Makes the folder; drops the parts of another configuration."""
-    parts = folder / "parts"
-    if _changed(folder, manifest):
+def open_folder(folder: Path, manifest: dict[str, Any], *, resume: bool) -> None:
+    """Makes the folder; drops the parts of another configuration, or of other code.
+
+    With `resume` parts of other code are kept, and that is said. Without it they would be replaced
+    one by one, and an interruption in between would leave a mixture for the next `resume`.
+    """
+    parts, other_code = folder / "parts", _other_code(folder, manifest)
+    if other_code and resume:
+        print(
+            f"{folder} holds parts of another version of the code; they stay as they are.",
+            file=sys.stderr,
+        )
+    if _changed(folder, manifest) or (other_code and not resume):
         for part in parts.glob("*.npz"):
             part.unlink()
     parts.mkdir(parents=True, exist_ok=True)
@@ -217,10 +261,22 @@ def open_folder(folder: Path, manifest: dict[str, Any]) -> None:
 def _changed(folder: Path, manifest: dict[str, Any]) -> str:
     """What is configured otherwise in the folder, if it holds a study."""
     old = folder / "manifest.json"
+    return differing(json.loads(old.read_text()), manifest) if old.exists() else ""
+
+
+def _other_code(folder: Path, manifest: dict[str, Any]) -> bool:
+    """Whether the folder holds a study that another version of the code has made."""
+    old = folder / "manifest.json"
     if not old.exists():
-        return ""
-    known, ours = _settings(json.loads(old.read_text())), _settings(manifest)
-    return ", ".join(sorted(k for k in {*known, *ours} if known.get(k) != ours.get(k)))
+        return False
+    known = json.loads(old.read_text())
+    return any(known.get(name) != manifest.get(name) for name in ("git", "versions"))
+
+
+def differing(known: dict[str, Any], ours: dict[str, Any]) -> str:
+    """Names of the settings in which the studies of two manifests differ."""
+    before, now = _settings(known), _settings(ours)
+    return ", ".join(sorted(k for k in {*before, *now} if before.get(k) != now.get(k)))
 
 
 def _settings(manifest: dict[str, Any]) -> dict[str, Any]:

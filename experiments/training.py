@@ -21,7 +21,7 @@ from experiments.nets import NetConfig, ResNetConfig, make_net
 UNITS = {  # of what is recorded: unit and long name
     "test_accuracy": ("1", "test accuracy"),
     "train_loss": ("nat", "training loss"),
-    "sp_rms_error": ("weight", "RMS error of the symmetric point"),
+    "sp_rms_error": ("weight", "RMS error of the tracked or given symmetric point"),
     "weight_rms": ("weight", "RMS of the weights on the main array"),
     "pulses_calibration": ("pulse/cell", "calibration pulses"),
     "pulses_training": ("pulse/cell", "training pulses"),
@@ -122,10 +122,7 @@ def train_population(
         checkpoint=checkpoint,
         donate=True,
     )
-    records = {name: np.moveaxis(values, 0, 1) for name, values in found.items()}
-    total = records.pop("loss_sum")
-    per_epoch = np.diff(total, axis=1, prepend=0) / steps_per_epoch(config, dataset)
-    return records | {"train_loss": per_epoch}
+    return {name: np.moveaxis(values, 0, 1) for name, values in found.items()}
 
 
 def member(
@@ -142,7 +139,7 @@ def member(
     init. Reads of the test set have the same noise in every epoch.
     """
     graph, params, rest = nnx.split(make_net(config.net, nnx.Rngs(0)), nnx.Param, ...)
-    labels = spt.nn.labels(params)
+    labels, per_epoch = spt.nn.labels(params), steps_per_epoch(config, dataset)
     digital = optax.sgd(falling(config.digital_rate, config.digital_decay, config, dataset))
 
     def logits(params, images, key):
@@ -170,17 +167,18 @@ def member(
         batch, key = drawn["order"][t], jax.random.fold_in(drawn["read_key"], t)
         value, grads = jax.value_and_grad(loss)(params, data["x"][batch], data["y"][batch], key)
         updates, opt_state = update(grads, opt_state, params)
-        return optax.apply_updates(params, updates), opt_state, loss_sum + value
+        # A sum over the whole run would swallow the small losses of its end.
+        loss_sum = jnp.where(t % per_epoch == 0, 0.0, loss_sum) + value
+        return optax.apply_updates(params, updates), opt_state, loss_sum
 
     def record(state, drawn, data):
         params, opt_state, loss_sum = state
-        key = jax.random.fold_in(
-            drawn["read_key"], steps_per_epoch(config, dataset) * config.epochs
-        )
+        key = jax.random.fold_in(drawn["read_key"], per_epoch * config.epochs)
         accuracy = accuracy_of(
             lambda x, key: logits(params, x, key), data, key, config.net.test_batch
         )
-        return {"test_accuracy": accuracy, "loss_sum": loss_sum} | _array_record(opt_state)
+        found = {"test_accuracy": accuracy, "train_loss": loss_sum / per_epoch}
+        return found | _array_record(opt_state)
 
     return start, step, record
 

@@ -68,7 +68,10 @@ def train_config(net: str, dataset: str, epochs: int, *, smoke: bool = False) ->
     config = NETS[net]
     if dataset == "digits":
         if net == "lenet":
-            raise SystemExit("--net lenet needs images of 28 x 28: give --dataset mnist.")
+            raise SystemExit(
+                "--net lenet needs images of 28 x 28: give --dataset mnist, and not --smoke, which "
+                "is for digits."
+            )
         sizes = (64, 10) if smoke else SETTINGS["digits"].train.net.sizes
         config = dataclasses.replace(config, net=dataclasses.replace(config.net, sizes=sizes))
     return dataclasses.replace(config, epochs=epochs)

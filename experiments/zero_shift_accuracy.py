@@ -96,7 +96,10 @@ def run(config: Config) -> Any:
     if config.smoke:
         config = dataclasses.replace(config, size=64, seeds=1)
     if min(config.size, config.steps, config.seeds) < 1 or config.step < 2 or config.step % 2:
-        raise SystemExit("--size, --steps and --seeds must be at least 1, --step even and >= 2.")
+        raise SystemExit(
+            "--size, --steps and --seeds must be at least 1, --step even and >= 2, got "
+            f"{config.size}, {config.steps}, {config.seeds} and {config.step}."
+        )
 
     def part(seed):
         return lambda: offsets(jax.random.fold_in(jax.random.key(0), seed), config)

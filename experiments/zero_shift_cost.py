@@ -88,7 +88,10 @@ def run(config: Config) -> Any:
     if config.smoke:
         config, dw_mins = dataclasses.replace(config, size=64, seeds=1), DW_MINS[:3]
     if min(config.size, config.seeds) < 1 or not 0 < config.accuracy < 1:
-        raise SystemExit("--size and --seeds must be at least 1, --accuracy between 0 and 1.")
+        raise SystemExit(
+            "--size and --seeds must be at least 1, --accuracy between 0 and 1, got "
+            f"{config.size}, {config.seeds} and {config.accuracy:g}."
+        )
     finished = study.collect(
         config.out,
         {f"dw_min_{dw:g}": lambda dw=dw: pulses_needed(dw, config) for dw in dw_mins},
@@ -127,24 +130,28 @@ def published() -> dict[float, int]:
 
 
 def rows(dataset: Any) -> list[dict[str, Any]]:
-    """One row per pulse size."""
-    known = published()
-    return [
-        {
-            "dw_min": float(dw),
-            "pulses_on_grid": int(dataset.pulses_on_grid.sel(dw_min=dw).max()),
-            "reference": known.get(float(dw)),
-            "pulses": float(dataset.pulses.sel(dw_min=dw).mean()),
-        }
-        for dw in dataset.dw_min.values
-    ]
+    """One row per pulse size; None where the grid ends too early for an array."""
+    known, table = published(), []
+    for dw in dataset.dw_min.values:
+        at = dataset.sel(dw_min=dw)
+        enough = bool(at.pulses.notnull().all())
+        table.append(
+            {
+                "dw_min": float(dw),
+                "pulses_on_grid": int(at.pulses_on_grid.max()) if enough else None,
+                "reference": known.get(float(dw)),
+                "pulses": float(at.pulses.mean()) if enough else None,
+            }
+        )
+    return table
 
 
 def slope(table: list[dict[str, Any]]) -> float:
-    """Slope of log pulses against log dw_min; NaN for a single point."""
-    if len(table) < 2:
+    """Slope of log pulses against log dw_min; NaN for less than two points."""
+    points = [[row["dw_min"], row["pulses"]] for row in table if row["pulses"] is not None]
+    if len(points) < 2:
         return float("nan")
-    logs = np.log([[row["dw_min"], row["pulses"]] for row in table])
+    logs = np.log(points)
     return float(np.polyfit(*logs.T, 1)[0])
 
 
@@ -158,10 +165,11 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, ax = plt.subplots(figsize=(6.5, 4.4), layout="constrained")
-    dw = [row["dw_min"] for row in table]
-    text = f"1 % of the mean, slope {slope(table):.3f}"
-    ax.loglog(dw, [row["pulses"] for row in table], "o-", color="#0072B2", label=text)
-    ax.loglog(dw, [row["pulses_on_grid"] for row in table], "s", mfc="none", color="#D55E00",
+    found = [row for row in table if row["pulses"] is not None]
+    dw = [row["dw_min"] for row in found]
+    text = f"to the accuracy, slope {slope(table):.3f}"
+    ax.loglog(dw, [row["pulses"] for row in found], "o-", color="#0072B2", label=text)
+    ax.loglog(dw, [row["pulses_on_grid"] for row in found], "s", mfc="none", color="#D55E00",
               label="smallest on the grid of the paper")  # fmt: skip
     ax.invert_xaxis()
     ax.set_xlabel("weight change of a pulse, dw_min (weight units)")

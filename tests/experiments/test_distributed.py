@@ -66,7 +66,7 @@ def test_a_process_waits_for_the_parts_of_the_others(tmp_path, monkeypatch):
     def together(what):
         """Here the first process does its own."""
         if what == "the folder is open":
-            study.open_folder(tmp_path, about)
+            study.open_folder(tmp_path, about, resume=False)
             study._save(part("a")(), study._file(tmp_path, "a"))
 
     monkeypatch.setattr(distributed, "together", together)

@@ -55,6 +55,14 @@ def test_other_results_are_told_with_what_else_is_different(smoke):
     assert not same and "not the same bits" in text and "'cpus': 1000" in text
     assert "versions" not in text
     assert rerun.compared(known, {})[0]
+    config = known["config"] | {"rates": 0.1}
+    assert "others by now (rates)" in rerun.compared(known, again | {"config": config})[1]
+
+
+def test_what_has_no_value_in_a_manifest_is_no_flag():
+    """`--chunk None` would be refused."""
+    config = {"chunk": None, "means": [0.0, 0.4], "smoke": False, "out": "x"}
+    assert rerun.flags_of(config) == ["--means", "0.0", "0.4", "--no-smoke"]
 
 
 def test_what_is_no_manifest_of_an_experiment_is_refused(smoke, tmp_path):

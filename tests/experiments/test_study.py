@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 
+import sptrack as spt
 from experiments import study
 
 
@@ -132,6 +133,43 @@ def test_what_a_part_keeps_while_it_runs_is_for_resume_only(tmp_path):
             study.collect(tmp_path, {"a": part}, manifest(), lambda records: None, resume=resume)
     assert found == [False, False, True, True]
     assert kept(tmp_path) == ["a.npz"]
+
+
+def test_parts_of_other_code_are_dropped_unless_they_are_asked_for(tmp_path, capsys):
+    """A run of new code that is interrupted doesn't leave a mixture for the next resume."""
+
+    def collect(commit, **options):
+        work = Work(interrupt=options.pop("interrupt", False))
+        parts = {"a": work.part("a", commit), "b": work.part("b", commit)}
+        about = manifest() | {"git": {"commit": commit}}
+        with contextlib.suppress(SystemExit):
+            found = study.collect(tmp_path, parts, about, lambda records: None, **options)
+            return {name: float(records["x"][0, 0]) for name, records in found.items()}
+
+    assert collect(1.0) == {"a": 1.0, "b": 1.0}
+    collect(2.0, interrupt=True)
+    assert kept(tmp_path) == ["a.npz"]
+    assert collect(2.0, resume=True) == {"a": 2.0, "b": 2.0}
+    assert capsys.readouterr().err == ""
+    assert collect(3.0, resume=True) == {"a": 2.0, "b": 2.0}
+    assert "holds parts of another version" in capsys.readouterr().err
+
+
+def test_what_seeds_do_is_written_down_epoch_by_epoch():
+    loss = np.arange(12.0).reshape(2, 2, 3)  # point, seed, epoch
+    loss[1, 0, 2] = np.nan  # not finished
+    dims = ("point", "seed", "epoch")
+    variables = {"train_loss": (dims, loss), "cost": (("point",), np.zeros(2))}
+    coords = {"states": ("point", [500, 1000]), "seed": [7, 8]}
+    rows = study.by_epoch(spt.results.to_dataset(variables, coords=coords))
+    assert [(row["states"], row["epoch"]) for row in rows] == [
+        (500, 1), (500, 2), (500, 3), (1000, 1), (1000, 2),
+    ]  # fmt: skip
+    assert rows[1] == {
+        "states": 500, "epoch": 2,
+        "train_loss_mean": 2.5, "train_loss_min": 1.0, "train_loss_max": 4.0,
+    }  # fmt: skip
+    assert study.by_epoch(spt.results.to_dataset({"cost": variables["cost"]})) == []
 
 
 def test_without_resume_everything_is_done_again(tmp_path):
