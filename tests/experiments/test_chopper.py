@@ -54,7 +54,16 @@ def test_filter_rates_follow_the_released_rule():
     np.testing.assert_allclose(chopper.filter_rates([0]), [0.25])
 
 
-@pytest.mark.parametrize("flags", [["--chop-probs", "1.5"], ["--seeds", "0"], ["--steps", "3"]])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--chop-probs", "1.5"],
+        ["--chop-probs"],
+        ["--seeds", "0"],
+        ["--epochs", "0"],
+        ["--steps", "3"],
+    ],
+)
 def test_wrong_values_are_refused(tmp_path, flags):
     with pytest.raises(SystemExit, match=r"in \[0, 1\]|at least"):
         chopper.main(["--out", str(tmp_path), *flags])

@@ -62,6 +62,7 @@ def test_chunks_are_put_back_where_they_belong(tmp_path, fake_training):
     for row in read_rows(whole):
         expected = 100 * (float(row["reference_mean"]) + float(row["reference_std"]) / 10)
         assert float(row["accuracy_percent"]) == pytest.approx(expected)
+        assert row["paper_percent"] == row["difference"] == ""  # the paper has MNIST
     dataset = spt.results.load(chunked / "robustness.nc")
     assert dict(dataset.sizes) == {
         "algorithm": 2, "reference_mean": 2, "reference_std": 2, "seed": 2, "epoch": 2,
@@ -168,6 +169,8 @@ def test_ttv2_with_printed_rates_cannot_move_what_is_behind_the_first_convolutio
         (["--stds", "-0.1"], "standard deviations"),
         (["--net", "lenet", "--dataset", "digits"], "28 x 28"),
         (["--rates", "printed", "--methods", "rider"], "other --methods"),
+        (["--rates", "printed_erider", "--methods", "agad", "rider"], "has no eta for rider"),
+        (["--net", "lenet", "--smoke"], "not --smoke"),
     ],
 )
 def test_wrong_values_are_refused(tmp_path, flags, message):

@@ -1,5 +1,7 @@
 """The population run: members don't depend on each other, and records mean what they say."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -73,6 +75,14 @@ def test_digital_training_learns_and_has_no_pulses(blobs, key):
     assert records["test_accuracy"][0, -1] > 0.9
     assert records["train_loss"][0, -1] < records["train_loss"][0, 0]
     assert np.isnan(records["pulses_training"]).all() and np.isnan(records["weight_rms"]).all()
+
+
+def test_a_loss_is_that_of_its_epoch(blobs, key):
+    """Where nothing learns every epoch has the same examples, hence the same loss."""
+    config = dataclasses.replace(CONFIG, digital_rate=0.0)
+    (losses,) = train_population(lambda key: optax.sgd(0.0), config, blobs, key[None])["train_loss"]
+    assert losses[0] > 0.1
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-6)
 
 
 def test_pulses_and_tracking_error_are_recorded(blobs, key):

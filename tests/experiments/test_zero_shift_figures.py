@@ -47,6 +47,16 @@ def test_the_exact_number_of_pulses_is_the_smallest_pair_that_is_accurate():
     assert error(found) < 0.01
 
 
+def test_where_the_grid_ends_too_early_there_is_no_number(tmp_path, monkeypatch):
+    """2000 pulses are enough for the largest of the three sizes of a pulse alone."""
+    monkeypatch.setattr(zero_shift_cost, "GRID", (200, 500, 2000))
+    zero_shift_cost.main(["--smoke", "--out", str(tmp_path)])
+    with (tmp_path / "zero_shift_cost.csv").open() as file:
+        found = [(row["pulses_on_grid"], row["pulses"]) for row in csv.DictReader(file)]
+    assert found[0][0] == "2000" and 1000 < float(found[0][1]) < 2000
+    assert found[1:] == [("", ""), ("", "")]
+
+
 @pytest.mark.parametrize(
     ("name", "flags", "message"),
     [
