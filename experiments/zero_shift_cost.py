@@ -167,10 +167,10 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
     figure, ax = plt.subplots(figsize=(6.5, 4.4), layout="constrained")
     found = [row for row in table if row["pulses"] is not None]
     dw = [row["dw_min"] for row in found]
-    text = f"to the accuracy, slope {slope(table):.3f}"
+    text = f"smallest number, mean of the arrays, slope {slope(table):.3f}"
     ax.loglog(dw, [row["pulses"] for row in found], "o-", color="#0072B2", label=text)
     ax.loglog(dw, [row["pulses_on_grid"] for row in found], "s", mfc="none", color="#D55E00",
-              label="smallest on the grid of the paper")  # fmt: skip
+              label="smallest number on the grid of the paper")  # fmt: skip
     ax.invert_xaxis()
     ax.set_xlabel("weight change of a pulse, dw_min (weight units)")
     ax.set_ylabel("pulses per cell")
