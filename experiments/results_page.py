@@ -37,9 +37,10 @@ class Section(NamedTuple):
     facts: Callable[[str], list[str]] = lambda folder: []  # what came of it
 
 
-def _table(title: str, folder: str, claim: str = "") -> Section:
-    """Table 1 or 2, or a part of it."""
-    return Section(title, folder, robustness.accuracy, claim, robustness.facts)
+def _table(title: str, folder: str, claim: str = "", beside: str | None = None) -> Section:
+    """Table 1 or 2, or a part of it, compared with another run if one is given."""
+    facts = partial(robustness.facts, beside=beside)
+    return Section(title, folder, robustness.accuracy, claim, facts)
 
 
 def _figure_2(title: str, folder: str) -> Section:
@@ -85,11 +86,14 @@ SECTIONS = (
         "Accuracy against offsets, fully connected net (Table 2): the corners",
         "robustness_one_read", "Table 2, corners",
     ),
+    _table(
+        "Table 2: RIDER and two-stage training, which the paper doesn't have there",
+        "robustness_fcn_rider", "Table 2, corners, two more methods", beside="robustness_one_read",
+    ),
     _table("One cell of Table 2, more seeds", "robustness_seeds", "Table 2 at mean 0 and std 1"),
     _table(
         "Table 2: all cells, a short run", "robustness_fcn", "Table 2, all cells, a short run"
     ),
-    _table("The same for two-stage training with E-RIDER's rates", "robustness_fcn_two_stage"),
     _table(
         "Table 2 with the rates that the paper prints", "robustness_fcn_printed",
         "Table 2, each method with the rates printed for it",

@@ -196,7 +196,8 @@ def searched(folder: str) -> str:
         f"{table(('method', *(RATES[name] for name in names), 'validation %'), lines)}\n\n"
         f"{first['candidates']} candidates{origin}, {first['steps']} steps each, "
         f"{plural(reads, 'column')} read per step, the same for all methods, and the same "
-        "choice on a part of the training set: the protocol is in `experiments/search.py`."
+        "choice on a part of the training set: the protocol is in `experiments/search.py`. "
+        "Devices are those of the tables' first seed."
         + ("" if origin else f" Ranges: {ranges(folder)}.")
     )
 
