@@ -110,12 +110,18 @@ SECTIONS = (
         "Accuracy against offsets, LeNet-5 (Table 1): the corners", "robustness_lenet",
         "Table 1, corners",
     ),
+    _table(
+        "Table 1: RIDER and two-stage training, which the paper doesn't have there",
+        "robustness_lenet_rider", "Table 1, corners, two more methods", beside="robustness_lenet",
+    ),
     _rates("Rates for Table 1", "search_lenet_again"),
+    _rates("Rates of RIDER and two-stage training for Table 1", "search_lenet_rider_again"),
     _table(
         "Table 1 with the rates of a shorter search", "robustness_lenet_one_epoch_rates",
         "Table 1, corners, with the rates of a search of one epoch",
     ),
     _rates("A shorter search for Table 1", "search_lenet"),
+    _rates("A shorter search for RIDER and two-stage training", "search_lenet_rider"),
     _table(
         "Table 1 with the rates of Table 2", "robustness_lenet_fcn_rates",
         "Table 1, corners, with the rates of Table 2",

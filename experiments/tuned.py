@@ -10,7 +10,8 @@ transferred accuracies are 81.0 and 66.3 %, the best of AGAD were 82.4 and 74.3,
 84.4 and 81.8 with a transfer rate of 0.014.
 
 For LeNet-5 the best candidates of a search of one epoch and the winners of the other net were tried
-again over five epochs (`results/search_lenet_again`). E-RIDER and AGAD have the same rates since.
+again over five epochs (`results/search_lenet_again`, `search_lenet_rider_again`). E-RIDER and AGAD
+have the same rates since.
 
 Digital parameters of LeNet-5 learn at 0.01. Where offsets are 0.4 ± 1, five of six settings of
 E-RIDER with the 0.1 of the fully connected net, and three of three with 0.05, ended at 10 to 12 %
@@ -45,7 +46,7 @@ NETS = {
 
 SEARCHES = {  # whose winners are used
     "fcn": ("search_fcn", "search_fcn_rider"),
-    "lenet": ("search_lenet_again", "search_fcn_rider"),
+    "lenet": ("search_lenet_again", "search_lenet_rider_again"),
 }
 
 METHODS = {  # what each method has to be given, besides the read schedule
