@@ -11,11 +11,11 @@ that "E-RIDER consistently achieves a lower total pulse cost" can be checked. It
 
 Rates on digits: for each method the best of the same 16 (4 learning rates x 4 transfer rates) by
 the epochs to a loss of 0.2, then by the loss, at 1000 states (N = 6000) with a seed that is not
-used here; learning rates 0.05 to 3.2, transfer rates 0.02 to 2.5, the largest of which both
-methods have. With LeNet-5 the best of the same
-9 (learning rates 0.8, 3.2, 12.8, transfer rates 0.1, 0.5, 2.5) by the loss after 3 epochs of MNIST,
-likewise: 0.087 of 0.087 to 0.136 for E-RIDER, 0.071 of 0.071 to 0.101 for the two-stage method.
-Every one of them reached 0.2 in the second epoch. All else is `experiments.settings`.
+used here; learning rates 0.05 to 3.2, transfer rates 0.02 to 2.5, the largest of which both methods
+have. With LeNet-5 the best of the same 9 (learning rates 0.8, 3.2, 12.8, transfer rates 0.1, 0.5,
+2.5) by the loss after 3 epochs of MNIST, likewise: 0.087 of 0.087 to 0.136 for E-RIDER, 0.071 of
+0.071 to 0.101 for the two-stage method. Every one of them reached 0.2 in the second epoch. All else
+is `experiments.settings`.
 """
 
 import dataclasses

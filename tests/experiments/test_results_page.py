@@ -26,6 +26,7 @@ def test_every_result_has_its_manifest_and_its_command_on_the_page(folder):
     assert (RESULTS / folder / "manifest.json").exists()
     assert results_files.provenance(folder) in results_page.page()
     assert "python -m experiments." in results_files.provenance(folder)
+    assert "--out" not in results_files.provenance(folder)  # which might be where results are
 
 
 def test_orders_and_differences_are_counted_cell_by_cell():
