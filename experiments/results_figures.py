@@ -80,14 +80,19 @@ def budget(folder: str) -> str:
     ]
     head = ("target", "method", "states", "N", "reached", "epochs", "pulse slots",
             "pulses per cell", "paper's slots (LeNet-5)")  # fmt: skip
-    flags, given = configured(folder), settings(folder)["rates"]
-    rates = "; ".join(
-        f"{name} learning rate {given[method][0]:g}, transfer rate {given[method][1]:g}"
-        for method, name in pulse_budget.TITLES.items()
-    )
     return (
-        f"{table(head, lines)}\n\nMean and standard error over seeds, {flags['dataset']}. "
-        f"Rates: {rates}. In TT-v2 the model sees W alone, in E-RIDER the residual too."
+        f"{table(head, lines)}\n\nMean and standard error over seeds, "
+        f"{configured(folder)['dataset']}. Rates: {given_rates(folder, pulse_budget.TITLES)}. In "
+        "TT-v2 the model sees W alone, in E-RIDER the residual too."
+    )
+
+
+def given_rates(folder: str, titles: dict[str, str]) -> str:
+    """Learning rate and transfer rate of each method, by its title."""
+    given = settings(folder)["rates"]
+    return "; ".join(
+        f"{title} learning rate {given[method][0]:g}, transfer rate {given[method][1]:g}"
+        for method, title in titles.items()
     )
 
 
@@ -123,14 +128,10 @@ def epochs_alone(rows: list[dict[str, Any]]) -> str:
 
 def training_after_zero_shifting(folder: str) -> str:
     """Fig. 2."""
-    flags, given = configured(folder), settings(folder)["rates"]
-    rates = "; ".join(
-        f"{name} learning rate {given[method][0]:g}, transfer rate {given[method][1]:g}"
-        for method, name in (("tiki_taka", "TT-v1"), ("erider", "E-RIDER"))
-    )
+    flags, titles = configured(folder), {"tiki_taka": "TT-v1", "erider": "E-RIDER"}
     lines = [
         (
-            "E-RIDER" if row["method"] == "erider" else "TT-v1",
+            titles[row["method"]],
             row["calibration"],
             shown(number(row["mean_offset"]), ".5f"),
             shown(number(row["train_loss"]), ".2g", number(row["train_loss_std"])),
@@ -143,8 +144,9 @@ def training_after_zero_shifting(folder: str) -> str:
             "authors' script, loss (LeNet-5)")  # fmt: skip
     return (
         f"{table(head, lines)}\n\nMean and sample standard deviation over "
-        f"{flags['seeds']} seeds, {flags['dataset']}, {flags['epochs']} epochs. Rates: {rates}; "
-        "`experiments/zero_shift_training.py` says how they were chosen."
+        f"{flags['seeds']} seeds, {flags['dataset']}, {flags['epochs']} epochs. Rates: "
+        f"{given_rates(folder, titles)}; `experiments/zero_shift_training.py` says how they were "
+        "chosen."
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import tables
+from experiments.study import FREE
 
 RESULTS = Path(__file__).parent / "results"
 Rows = list[dict[str, str]]
@@ -42,7 +43,8 @@ def provenance(folder: str) -> str:
     """The command of a result, without where it was written, and the versions it ran with."""
     manifest = json.loads((RESULTS / folder / "manifest.json").read_text())
     versions, device = manifest["versions"], manifest["device"]
-    command = re.sub(r" --(out [^ ]+|overwrite|resume|distributed)", "", manifest["command"])
+    free = rf" --({'|'.join(FREE)})( (?!--)[^ ]+)?"  # a flag, and its value if it has one
+    command = re.sub(free, "", manifest["command"])
     return (
         f"`{command}`, on {device['platform']}, jax {versions['jax']}, "
         f"{manifest['started'][:10]}; [files](../experiments/results/{folder})"

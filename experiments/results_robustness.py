@@ -64,10 +64,9 @@ def facts(folder: str, beside: str | None = None) -> list[str]:
       beside: folder of a run with other methods, which those of the first are compared with.
     """
     methods, cells, by = cell_by_cell(folder)
-    known = set(methods)
     if beside:
-        others, _, more = cell_by_cell(beside)
-        known, by = known | set(others), more | by
+        by = cell_by_cell(beside)[2] | by
+    known = {method for method, *_ in by}
     pairs = [pair for pair in PAIRS if set(pair) <= known and set(pair) & set(methods)]
     found = [order(by, cells, *pair) for pair in pairs]
     found += filter(None, (idle(by, cells, method) for method in methods))

@@ -320,7 +320,7 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
             ax.errorbar(x, [r["accuracy_percent"] for r in at],
                         yerr=[r["accuracy_std"] or 0 for r in at], marker="o", capsize=3,
                         color=color, label=TITLES[method])  # fmt: skip
-            if method in NAMES and at[0]["paper_percent"] is not None:
+            if any(r["paper_percent"] is not None for r in at):
                 ax.plot(x, [r["paper_percent"] for r in at], "s--", mfc="none", color=color,
                         lw=0.8, label=f"{TITLES[method]}, paper")  # fmt: skip
         ax.set_title(f"reference mean {mean:g}")

@@ -260,17 +260,20 @@ def open_folder(folder: Path, manifest: dict[str, Any], *, resume: bool) -> None
 
 def _changed(folder: Path, manifest: dict[str, Any]) -> str:
     """What is configured otherwise in the folder, if it holds a study."""
-    old = folder / "manifest.json"
-    return differing(json.loads(old.read_text()), manifest) if old.exists() else ""
+    known = _manifest(folder)
+    return differing(known, manifest) if known else ""
 
 
 def _other_code(folder: Path, manifest: dict[str, Any]) -> bool:
     """Whether the folder holds a study that another version of the code has made."""
-    old = folder / "manifest.json"
-    if not old.exists():
-        return False
-    known = json.loads(old.read_text())
+    known = _manifest(folder) or manifest
     return any(known.get(name) != manifest.get(name) for name in ("git", "versions"))
+
+
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    """That of the study that the folder holds, if it holds one."""
+    path = folder / "manifest.json"
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def differing(known: dict[str, Any], ours: dict[str, Any]) -> str:
